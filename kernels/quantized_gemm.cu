@@ -28,16 +28,19 @@ using Product =
 extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 && ALIGNED != 0 ? 2 : 1)
     quantized_product(const bfloat16* x, const WeightElement* weight, const BIAS* bias, RESULT* y, int rows,
                       int columns, int inner) {
-    grid_wait();
-    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const TilePosition position((int)blockIdx.x, divide_up(rows, Product::tile_rows),
                                 divide_up(columns, Product::result_columns));
     const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::result_columns;
+    const int outputs = is_gated ? 2 * columns : columns;
+    using Weight = WeightProduct<Product, ALIGNED != 0>;
+    if constexpr (grids_overlap)
+        Weight::prefetch(weight, outputs, first_column, inner);
+    grid_wait();
+    grid_launch_dependents();
     TileLoader<Product::Left, Product::threads, ALIGNED != 0> left(x, inner, rows, inner);
     Product::Sums sums;
-    WeightProduct<Product, ALIGNED != 0>::multiply(sums, shared, left, weight, is_gated ? 2 * columns : columns,
-                                                   first_row, first_column, inner);
+    Weight::multiply(sums, shared, left, weight, outputs, first_row, first_column, inner);
 
     store_product<Product>(sums, bias, y, columns, first_row, first_column, rows, columns);
 }

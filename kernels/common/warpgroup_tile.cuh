@@ -20,12 +20,13 @@
 
 constexpr int stage_inner = panel;
 
-// A factor's part of a stage: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the
-// inner index.
+// A factor's part of a panel: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the
+// inner index. Eight rows stand for all 64 of a warpgroup, over and over.
 template <int Extent, bool Contiguous>
 struct WarpgroupFactor {
     static constexpr int bytes = Extent * stage_inner * 2;
     static constexpr int panel_bytes = panel * stage_inner * 2;
+    static constexpr int group_stride = Extent < 16 ? 0 : 8 * stage_inner * 2;  // from eight rows to the next
     static_assert(Contiguous || Extent % panel == 0, "boxes have 64 columns");
 
     static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier,
@@ -39,11 +40,22 @@ struct WarpgroupFactor {
         }
     }
 
+    // Brings it into the second-level cache.
+    static __device__ __forceinline__ void prefetch(const TensorMap* map, int first, int inner, int matrix) {
+        if constexpr (Contiguous) {
+            tma_prefetch_3d(map, inner, first, matrix);
+        } else {
+#pragma unroll
+            for (int index = 0; index < Extent / panel; index++)
+                tma_prefetch_3d(map, first + index * panel, inner, matrix);
+        }
+    }
+
     // The descriptor of what follows row or column `first`, a multiple of 64; it grows by `step` from one step to the
     // next.
     static __device__ __forceinline__ unsigned long long descriptor(unsigned int tile, int first) {
         return Contiguous
-                   ? wgmma_descriptor(tile + first * stage_inner * 2, 16, 8 * stage_inner * 2, swizzle_128)
+                   ? wgmma_descriptor(tile + first * stage_inner * 2, 16, group_stride, swizzle_128)
                    : wgmma_descriptor(tile + first / panel * panel_bytes, panel_bytes, 8 * panel * 2, swizzle_128);
     }
 
@@ -120,21 +132,26 @@ template <int TileRows, int TileColumns>
 struct ResultTiles {
     int rows, columns, batch;
 
-    template <class Visitor>
+    // only_first: the block's first tile, if it has one.
+    template <bool only_first = false, class Visitor>
     __device__ __forceinline__ void visit(Visitor visitor) const {
         const int down = divide_up(rows, TileRows), across = divide_up(columns, TileColumns);
         for (int tile = (int)blockIdx.x; tile < down * across * batch; tile += (int)gridDim.x) {
             const TilePosition position(tile % (down * across), down, across);
             visitor(position.row * TileRows, position.column * TileColumns, tile / (down * across));
+            if (only_first)
+                return;
         }
     }
 };
 
 // What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one
-// thread of the producer (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64 inner indices in
-// flight or in use. Left lies transposed, [inner, rows], with TransposeLeft; right lies [columns, inner], as weights
-// do, with TransposeRight. Shared memory: Stages·((64·Consumers + TileColumns)·128 + 16) bytes.
-template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight>
+// thread of the producer (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64·Panels inner indices
+// in flight or in use. Left lies transposed, [inner, rows], with TransposeLeft; right lies [columns, inner], as weights
+// do, with TransposeRight. LeftRows is 64·Consumers, or 8 where there are no more rows than that: then a stage has no
+// room for others. Shared memory: Stages·((LeftRows + TileColumns)·Panels·128 + 16) bytes.
+template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight, int Panels = 1,
+          int LeftRows = Consumers * group_rows>
 struct WarpgroupTile {
     static constexpr int tile_rows = Consumers * group_rows;
     static constexpr int tile_columns = TileColumns;
@@ -142,9 +159,12 @@ struct WarpgroupTile {
     static constexpr bool moves_registers = Consumers > 1;
     static constexpr int threads = Consumers * group_threads + (moves_registers ? group_threads : 32);
 
-    using Left = WarpgroupFactor<tile_rows, !TransposeLeft>;
+    using Left = WarpgroupFactor<LeftRows, !TransposeLeft>;
     using Right = WarpgroupFactor<TileColumns, TransposeRight>;
-    static constexpr int stage_bytes = Left::bytes + Right::bytes;
+    static constexpr int part_bytes = Left::bytes + Right::bytes;  // of 64 inner indices
+    static constexpr int stage_bytes = Panels * part_bytes;
+    static_assert(part_bytes % 1024 == 0, "the swizzle counts from multiples of 1024 bytes");
+    static_assert(LeftRows == tile_rows || (LeftRows == 8 && Consumers == 1 && !TransposeLeft), "few rows, as they lie");
 
     // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
     using Sums = float[TileColumns / 2];
@@ -169,10 +189,30 @@ struct WarpgroupTile {
         __device__ __forceinline__ void load(unsigned int stage, unsigned int barrier, int row, int column, int inner,
                                              int matrix) const {
             mbarrier_arrive_expect(barrier, loaded_bytes);
-            Left::load(stage, left, barrier, row, inner, matrix);
-            Right::load(stage + Left::bytes, right, barrier, column, inner, matrix);
+#pragma unroll
+            for (int part = 0; part < Panels; part++) {
+                const unsigned int place = stage + part * part_bytes;
+                Left::load(place, left, barrier, row, inner + part * stage_inner, matrix);
+                Right::load(place + Left::bytes, right, barrier, column, inner + part * stage_inner, matrix);
+            }
+        }
+
+        __device__ __forceinline__ void prefetch_right(int column, int inner, int matrix) const {
+            Right::prefetch(right, column, inner, matrix);
         }
     };
+
+    // Begins to bring what the block's first stages have of right into the second-level cache: a weight, which is there
+    // before the kernel that makes left has ended. That right may still be written is no matter, for nothing is read.
+    template <class Copies, class Tiles>
+    static __device__ __forceinline__ void prefetch(const Copies& copies, int inner, const Tiles& tiles) {
+        if (threadIdx.x != Consumers * group_threads)
+            return;
+        tiles.template visit<true>([&](int, int column, int matrix) {
+            for (int first = 0; first < min(inner, Stages * Panels * stage_inner); first += stage_inner)
+                copies.prefetch_right(column, first, matrix);
+        });
+    }
 
     static __device__ __forceinline__ void clear(Sums& sums) {
 #pragma unroll
@@ -192,7 +232,7 @@ struct WarpgroupTile {
         // A stage is full when its bytes have arrived, and empty when every warp of the consumers has left it.
         const unsigned int stages = shared_address(shared);
         const unsigned int full = stages + Stages * stage_bytes, empty = full + Stages * 8;
-        const int count = divide_up(inner, stage_inner);
+        const int count = divide_up(inner, Panels * stage_inner);
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < Stages; stage++) {
                 mbarrier_initialize(full + stage * 8, Copies::arrivals);
@@ -203,7 +243,8 @@ struct WarpgroupTile {
         }
 
         synchronize_block();
-        const int group = (int)threadIdx.x / group_threads;
+        // From one lane, so that the assembler knows it to be the same for all: descriptors are then uniform registers.
+        const int group = shuffle_index((int)threadIdx.x / group_threads, 0);
         TileRing<Stages> ring;
         if (group == Consumers) {
             if constexpr (moves_registers)
@@ -217,7 +258,7 @@ struct WarpgroupTile {
                 for (int index = 0; index < count; index++) {
                     mbarrier_wait(empty + ring.stage * 8, ring.parity ^ 1);
                     producer.load(stages + ring.stage * stage_bytes, full + ring.stage * 8, row, column,
-                                  index * stage_inner, matrix);
+                                  index * Panels * stage_inner, matrix);
                     ring.advance();
                 }
             });
@@ -233,13 +274,18 @@ struct WarpgroupTile {
                 for (int index = 0; index < count; index++) {
                     mbarrier_wait(full + ring.stage * 8, ring.parity);
                     const unsigned int source = stages + ring.stage * stage_bytes;
-                    const unsigned long long a = Left::descriptor(source, group * group_rows);
-                    const unsigned long long b = Right::descriptor(source + Left::bytes, 0);
                     wgmma_fence();
 #pragma unroll
-                    for (int step = 0; step < stage_inner / step_inner; step++)
-                        warpgroup_multiply<TransposeLeft, !TransposeRight>(sums, a + step * Left::step,
-                                                                           b + step * Right::step);
+                    for (int part = 0; part < Panels; part++) {
+                        const unsigned int place = source + part * part_bytes;
+                        const unsigned long long a = Left::descriptor(place, group * group_rows);
+                        const unsigned long long b = Right::descriptor(place + Left::bytes, 0);
+#pragma unroll
+                        for (int step = 0; step < stage_inner / step_inner; step++)
+                            warpgroup_multiply<TransposeLeft, !TransposeRight>(
+                                sums, wgmma_advance(a, step * Left::step), wgmma_advance(b, step * Right::step));
+                    }
+
                     wgmma_commit();
                     // The products of the stage before are done, while those of this one run.
                     wgmma_wait<1>();

@@ -35,34 +35,17 @@ struct QuantizedTile {
     // scales too.
     static __device__ __forceinline__ void begin(unsigned int tile, const QuantizedWeight& weight, int first_output,
                                                  int first_input) {
-        constexpr int code_pieces = chunks * Outputs;
-        constexpr int scale_pieces = blocks * Outputs * scale_bytes / 16;
-        constexpr int pieces = bytes / 16;
-        const int first_block = block_of(first_input);
-#pragma unroll
-        for (int i = 0; i < (pieces + Threads - 1) / Threads; i++) {
-            const int piece = (int)threadIdx.x + i * Threads;
-            if (piece >= pieces)
-                continue;
-            const unsigned char* source;
-            bool inside;
-            if (piece < code_pieces) {
-                const int output = output_of(weight, first_output, piece % Outputs),
-                          chunk = first_input / chunk_inputs + piece / Outputs;
-                inside = output < weight.outputs && chunk < weight.chunks();
-                source = weight.panel(output) + (chunk * panel_outputs + output % panel_outputs) * 16LL;
-            } else if (piece < code_pieces + scale_pieces) {
-                source = of_block<scale_bytes>(weight, weight.scales_at(), piece - code_pieces, first_output,
-                                               first_block, inside);
-            } else {
-                source = of_block < offset_bytes == 0
-                             ? 1
-                             : offset_bytes > (weight, weight.offsets_at(), piece - code_pieces - scale_pieces,
-                                               first_output, first_block, inside);
-            }
-
+        for_each_piece(weight, first_output, first_input, [&](int piece, const unsigned char* source, bool inside) {
             cp_async_16(tile + piece * 16, inside ? source : weight.bytes, inside ? 16 : 0);
-        }
+        });
+    }
+
+    // Begins to bring it into the second-level cache.
+    static __device__ __forceinline__ void prefetch(const QuantizedWeight& weight, int first_output, int first_input) {
+        for_each_piece(weight, first_output, first_input, [](int piece, const unsigned char* source, bool inside) {
+            if (inside && piece % 8 == 0)
+                prefetch_global(source);
+        });
     }
 
     // The values as bfloat16, into a tile [outputs, inputs]. A thread has all of a chunk, and neighbours have
@@ -103,6 +86,40 @@ struct QuantizedTile {
     }
 
 private:
+    // Calls visit(piece, source, inside) for this thread's pieces of 16 bytes.
+    template <class Visit>
+    static __device__ __forceinline__ void for_each_piece(const QuantizedWeight& weight, int first_output,
+                                                          int first_input, Visit visit) {
+        constexpr int code_pieces = chunks * Outputs;
+        constexpr int scale_pieces = blocks * Outputs * scale_bytes / 16;
+        constexpr int pieces = bytes / 16;
+        const int first_block = block_of(first_input);
+#pragma unroll
+        for (int i = 0; i < (pieces + Threads - 1) / Threads; i++) {
+            const int piece = (int)threadIdx.x + i * Threads;
+            if (piece >= pieces)
+                continue;
+            const unsigned char* source;
+            bool inside;
+            if (piece < code_pieces) {
+                const int output = output_of(weight, first_output, piece % Outputs),
+                          chunk = first_input / chunk_inputs + piece / Outputs;
+                inside = output < weight.outputs && chunk < weight.chunks();
+                source = weight.panel(output) + (chunk * panel_outputs + output % panel_outputs) * 16LL;
+            } else if (piece < code_pieces + scale_pieces) {
+                source = of_block<scale_bytes>(weight, weight.scales_at(), piece - code_pieces, first_output,
+                                               first_block, inside);
+            } else {
+                source = of_block < offset_bytes == 0
+                             ? 1
+                             : offset_bytes > (weight, weight.offsets_at(), piece - code_pieces - scale_pieces,
+                                               first_output, first_block, inside);
+            }
+
+            visit(piece, source, inside);
+        }
+    }
+
     // Which output of the weight is one of the tile.
     static __device__ __forceinline__ int output_of(const QuantizedWeight& weight, int first_output, int place) {
         return first_output + place + (Gated && place >= Outputs / 2 ? (weight.outputs - Outputs) / 2 : 0);
@@ -134,6 +151,14 @@ struct WeightProduct {
     static constexpr int shared_bytes = quantiles_at + quantile_bytes;
     static_assert(stages >= 3 && Product::transpose_right && Raw::bytes % 16 == 0,
                   "a tile becomes values while others come");
+
+    // Begins to bring what the first stages have of the weight into the second-level cache.
+    static __device__ __forceinline__ void prefetch(const unsigned char* weight_bytes, int columns, int first_column,
+                                                    int inner) {
+        const QuantizedWeight weight{weight_bytes, columns, inner};
+        for (int first = 0; first < min(inner, (stages - 1) * Product::tile_inner); first += Product::tile_inner)
+            Raw::prefetch(weight, first_column, first);
+    }
 
     template <class LeftLoader>
     static __device__ __forceinline__ void multiply(typename Product::Sums& sums, unsigned char* shared,

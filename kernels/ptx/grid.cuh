@@ -3,6 +3,13 @@
 // after that: then all that came before the kernel before it is done when its own wait ends.
 #pragma once
 
+// Whether there is anything to do before grid_wait.
+#if __CUDA_ARCH__ >= 900
+constexpr bool grids_overlap = true;
+#else
+constexpr bool grids_overlap = false;
+#endif
+
 // griddepcontrol.wait: waits until the kernels before this one have ended and their writes are seen.
 __device__ __forceinline__ void grid_wait() {
 #if __CUDA_ARCH__ >= 900

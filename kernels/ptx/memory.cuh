@@ -25,6 +25,11 @@ __device__ __forceinline__ void store_streaming(void* target, uint4 value) {
                  : "memory");
 }
 
+// prefetch.global.L2: the 128 bytes around an address into the second-level cache.
+__device__ __forceinline__ void prefetch_global(const void* source) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(source) : "memory");
+}
+
 // membar.gl: earlier writes of this thread are seen by the whole device before later ones.
 __device__ __forceinline__ void fence_device() { asm volatile("membar.gl;" ::: "memory"); }
 

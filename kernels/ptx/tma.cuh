@@ -16,6 +16,13 @@ __device__ __forceinline__ void tma_prefetch(const TensorMap* map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
+// cp.async.bulk.prefetch.tensor.3d: a box into the second-level cache.
+__device__ __forceinline__ void tma_prefetch_3d(const TensorMap* map, int x, int y, int z) {
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y),
+                 "r"(z)
+                 : "memory");
+}
+
 // cp.async.bulk.tensor.2d, global to shared.
 __device__ __forceinline__ void tma_load_2d(unsigned int shared, const TensorMap* map, unsigned int barrier, int x,
                                             int y) {

@@ -15,6 +15,12 @@ __device__ __forceinline__ unsigned long long wgmma_descriptor(unsigned int shar
            (unsigned long long)((stride & 0x3FFFF) >> 4) << 32 | (unsigned long long)swizzle << 62;
 }
 
+// The descriptor of what lies `step` pieces of 16 bytes further on. Only its lower half says where a matrix begins, so
+// there is nothing to carry.
+__device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long descriptor, int step) {
+    return (descriptor & 0xFFFFFFFF00000000ULL) | ((unsigned int)descriptor + (unsigned int)step);
+}
+
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // wgmma.fence: registers and shared memory written before it may be used by the products after it.

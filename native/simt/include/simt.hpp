@@ -98,6 +98,7 @@ void simt_memory_barrier_wait(unsigned int barrier, unsigned int parity);
 void simt_fence_proxy();
 
 void simt_tensor_prefetch(const void* map);
+void simt_tensor_prefetch_3d(const void* map, int x, int y, int z);
 void simt_tensor_load_2d(unsigned int shared, const void* map, unsigned int barrier, int x, int y);
 void simt_tensor_load_3d(unsigned int shared, const void* map, unsigned int barrier, int x, int y, int z);
 void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, int x, int y, unsigned int blocks);

@@ -138,6 +138,11 @@ SIMT_EXPORT void simt_tensor_prefetch(const void* map) {
     check_map(map, decoded.rank, "prefetch.tensormap", site);
 }
 
+// There is no cache to fill, and nothing is read: it may come before grid_wait.
+SIMT_EXPORT void simt_tensor_prefetch_3d(const void* map, int, int, int) {
+    check_map(map, 3, "cp.async.bulk.prefetch.tensor", call_site(__builtin_return_address(0)));
+}
+
 SIMT_EXPORT void simt_tensor_load_2d(unsigned shared, const void* map, unsigned barrier, int x, int y) {
     tensor_load(map, 2, shared, barrier, {x, y, 0, 0, 0}, call_site(__builtin_return_address(0)));
 }

@@ -58,7 +58,8 @@ internal static class WarpgroupProbe
             {
                 int[] found = tile == most ? expected : Product(device, tile, sourceOf(tile), left, right, result);
                 if (Differing(expected, found) is > 0 and var count)
-                    return $"of {Rows * Columns} elements, {count} have other bits in tiles of {tile.Columns} columns than in those of {most.Columns}";
+                    return $"of {found.Length} elements, {count} have other bits in tiles of {tile.Columns} columns and " +
+                        $"{tile.LeftRows} rows than in those of {most.Columns} and {most.LeftRows}";
             }
 
             for (int row = 0; row < Rows / 2; row++)
@@ -88,6 +89,7 @@ internal static class WarpgroupProbe
         }
     }
 
+    /// <summary>As many rows of the product as the tile can have.</summary>
     private static int[] Product(CudaDevice device, WarpgroupTile tile, KernelSource? source, Tensor left, Tensor right,
         Tensor result)
     {
@@ -97,11 +99,13 @@ internal static class WarpgroupProbe
         {
             TransposeRight = true,
         };
+        if (!tile.Makes(product))
+            product = product with { Rows = tile.LeftRows };
         MatMulBindings.QueueWarpgroups(kernel, product, DataType.Float32, tile, source);
         new CudaKernel(device, kernel.Build()).Run(new KernelArguments([left, right], [result], null));
         int[] bits = new int[Rows * Columns];
         device.Download(result, MemoryMarshal.AsBytes(bits.AsSpan()));
-        return bits;
+        return bits[..(product.Rows * Columns)];
     }
 
     private static int Differing(int[] expected, int[] found) => expected.Zip(found).Count(pair => pair.First != pair.Second);

@@ -7,16 +7,20 @@ namespace Skylight.Cuda.Bindings;
 /// </summary>
 /// <param name="Consumers">Warpgroups that multiply, 64 rows each.</param>
 /// <param name="Columns">Columns of the result.</param>
-/// <param name="Stages">How many pieces of 64 inner indices are in flight or in use.</param>
+/// <param name="Stages">How many pieces are in flight or in use.</param>
 /// <param name="Blocks">Blocks on a multiprocessor.</param>
 internal readonly record struct WarpgroupTile(int Consumers, int Columns, int Stages, int Blocks)
 {
     private const int StageInner = KernelTensorMap.BoxColumns, BarrierBytes = 16;
 
     /// <summary>
-    /// Decoding with a small weight: many blocks, so that the whole card streams it. Its right factor lies as weights do.
+    /// Decoding of up to eight sequences with a small weight: many blocks, and in each of them many bytes on their way, so
+    /// that the whole card streams it. Its right factor lies as weights do.
     /// </summary>
-    public static WarpgroupTile Narrow { get; } = new(1, 16, 8, 2);
+    public static WarpgroupTile Few { get; } = new(1, 16, 8, 4) { Panels = 2, LeftRows = 8 };
+
+    /// <summary>The same for up to 64 sequences, whose activations leave room for less.</summary>
+    public static WarpgroupTile Narrow { get; } = new(1, 16, 5, 2) { Panels = 2 };
 
     /// <summary>Decoding with a large weight, and whatever would not fill the card with higher tiles.</summary>
     public static WarpgroupTile Small { get; } = new(1, 64, 6, 2);
@@ -30,7 +34,13 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     public static WarpgroupTile Largest { get; } = new(2, 256, 4, 1);
 
     /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
-    public static IReadOnlyList<WarpgroupTile> All { get; } = [Narrow, Small, Large, Largest];
+    public static IReadOnlyList<WarpgroupTile> All { get; } = [Few, Narrow, Small, Large, Largest];
+
+    /// <summary>How many times 64 inner indices a piece has.</summary>
+    public int Panels { get; init; } = 1;
+
+    /// <summary>Rows of the left factor that a piece has room for: those of the result, or eight.</summary>
+    public int LeftRows { get; init; } = 64 * Consumers;
 
     /// <summary>Rows of the result.</summary>
     public int Rows => 64 * Consumers;
@@ -39,7 +49,7 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     public int Threads => 128 * Consumers + (Consumers > 1 ? 128 : 32);
 
     /// <summary>The shared memory of a block.</summary>
-    public int SharedBytes => Stages * ((Rows + Columns) * StageInner * sizeof(ushort) + BarrierBytes);
+    public int SharedBytes => Stages * ((LeftRows + Columns) * Panels * StageInner * sizeof(ushort) + BarrierBytes);
 
     /// <summary>
     /// Whether warpgroups make a product. <c>wgmma</c> may round otherwise than <c>mma.sync</c>, so this depends on the
@@ -55,7 +65,12 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     {
         long small = Small.Tiles(product), large = Large.Tiles(product);
         if (product.Rows <= Small.Rows)
-            return small >= 2 * multiprocessors || !product.TransposeRight ? Small : Narrow;
+        {
+            if (small >= 2 * multiprocessors || !product.TransposeRight)
+                return Small;
+            return Few.Makes(product) ? Few : Narrow;
+        }
+
         if (large < multiprocessors)
             return Small;
         return ChooseLarge(product, multiprocessors);
@@ -69,6 +84,9 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
 
         long Rounds(long tiles) => (tiles + multiprocessors - 1) / multiprocessors;
     }
+
+    /// <summary>Whether its pieces have room for the product's left factor.</summary>
+    public bool Makes(MatrixProduct product) => LeftRows == Rows || (product.Rows <= LeftRows && !product.TransposeLeft);
 
     /// <summary>How many tiles a product has.</summary>
     public long Tiles(MatrixProduct product) => product.Batch * Tiles(product.Rows, product.Columns);
@@ -91,13 +109,13 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     {
         int grid = (int)Math.Min(tiles, (long)Blocks * kernel.Target.MultiprocessorCount);
         KernelTensorMap rightMap = right.Map(Columns);
-        int bytes = right.Boxes(Columns) * rightMap.BoxBytes;
+        int bytes = Panels * right.Boxes(Columns) * rightMap.BoxBytes;
         KernelLaunch launch = Define(kernel.Launch(source, entryPoint, grid, Threads, SharedBytes));
         if (left is { } factor)
         {
-            KernelTensorMap leftMap = factor.Map(Rows);
+            KernelTensorMap leftMap = factor.Map(LeftRows);
             launch.TensorMap(factor.Operand, leftMap);
-            bytes += factor.Boxes(Rows) * leftMap.BoxBytes;
+            bytes += Panels * factor.Boxes(LeftRows) * leftMap.BoxBytes;
         }
 
         return launch.TensorMap(right.Operand, rightMap).Int32(bytes);

@@ -24,10 +24,12 @@ public sealed class WarpgroupProbeTests(KernelFolder kernels)
     {
         using var card = new SimulatedCard(cacheFolder: kernels.Path);
         // Steps of a stage from the last to the first.
-        KernelSource backwards = Changed("(sums, a + step * Left::step, b + step * Right::step)",
-            "(sums, a + (3 - step) * Left::step, b + (3 - step) * Right::step)");
-        Assert.Matches("^of 35904 elements, [0-9]+ have other bits in tiles of 16 columns than in those of 256$",
+        KernelSource backwards = Changed("wgmma_advance(a, step * Left::step), wgmma_advance(b, step * Right::step)",
+            "wgmma_advance(a, (3 - step) * Left::step), wgmma_advance(b, (3 - step) * Right::step)");
+        Assert.Matches("^of 35904 elements, [0-9]+ have other bits in tiles of 16 columns and 64 rows than in those of 256 and 128$",
             WarpgroupProbe.Run(card.Device, tile => tile == WarpgroupTile.Narrow ? backwards : null));
+        Assert.Matches("^of 2112 elements, [0-9]+ have other bits in tiles of 16 columns and 8 rows than in those of 256 and 128$",
+            WarpgroupProbe.Run(card.Device, tile => tile == WarpgroupTile.Few ? backwards : null));
     }
 
     [Fact]

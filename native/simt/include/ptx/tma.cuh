@@ -9,6 +9,8 @@ struct alignas(64) TensorMap {
 
 __device__ __forceinline__ void tma_prefetch(const TensorMap* map) { simt_tensor_prefetch(map); }
 
+__device__ __forceinline__ void tma_prefetch_3d(const TensorMap* map, int x, int y, int z) { simt_tensor_prefetch_3d(map, x, y, z); }
+
 __device__ __forceinline__ void tma_load_2d(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y) { simt_tensor_load_2d(shared, map, barrier, x, y); }
 
 __device__ __forceinline__ void tma_load_3d(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y, int z) { simt_tensor_load_3d(shared, map, barrier, x, y, z); }

@@ -6,6 +6,10 @@ __device__ __forceinline__ unsigned long long wgmma_descriptor(unsigned int shar
            (unsigned long long)swizzle << 62;
 }
 
+__device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long descriptor, int step) {
+    return (descriptor & 0xFFFFFFFF00000000ULL) | ((unsigned int)descriptor + (unsigned int)step);
+}
+
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 __device__ __forceinline__ void wgmma_fence() { simt_warpgroup_fence(); }
