@@ -21,7 +21,7 @@
 #include "common/warpgroup_tile.cuh"
 #include "ptx/grid.cuh"
 
-using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
+using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0, CLUSTER>;
 
 static_assert(!is_gated || TRANSPOSE_RIGHT != 0, "gate and up are rows of a weight");
 // Columns of the result that a tile makes: its first half are of gate, then come those of up.
@@ -36,8 +36,9 @@ struct GatedLoader : Product::Loader {
                                          int matrix) const {
         mbarrier_arrive_expect(barrier, loaded_bytes);
         Product::Left::load(stage, left, barrier, row, inner, matrix);
-        Half::load(stage + Product::Left::bytes, right, barrier, column, inner, matrix);
-        Half::load(stage + Product::Left::bytes + Half::bytes, right, barrier, columns + column, inner, matrix);
+        const unsigned int gate = stage + Product::Left::bytes;
+        Half::template load<CLUSTER>(gate, right, barrier, column, inner, matrix);
+        Half::template load<CLUSTER>(gate + Half::bytes, right, barrier, columns + column, inner, matrix);
     }
 };
 
@@ -74,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     grid_wait();
     grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
-    const ResultTiles<Product::tile_rows, result_columns> tiles{rows, columns, batch};
+    const ResultTiles<Product::tile_rows, result_columns, CLUSTER> tiles{rows, columns, batch};
     const auto finish = [&](Product::Sums& sums, int row, int column, int matrix) {
         if (bias != nullptr)
             add_bias(sums, bias, column, columns);

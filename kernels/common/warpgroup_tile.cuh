@@ -8,6 +8,9 @@
 // left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows
 // or columns of a tile where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a
 // smaller box leaves of a tile holds anything, and makes rows or columns that nobody reads.
+// The blocks of a cluster make tiles of the same columns, one below the other. Their right factor is one: each copies
+// its part of it into all of them. That is the larger one in tiles wider than high, so less is read than if they shared
+// left. A stage is filled by all producers, so each waits until the consumers of all blocks have left it.
 //
 // Template parameters are not written in capitals here: those are the names of -D constants.
 #pragma once
@@ -17,6 +20,11 @@
 #include "ptx/cluster.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
+
+// The blocks of a cluster, 1 or 2.
+#ifndef CLUSTER
+#define CLUSTER 1
+#endif
 
 constexpr int stage_inner = panel;
 
@@ -28,14 +36,22 @@ struct WarpgroupFactor {
     static constexpr int panel_bytes = panel * stage_inner * 2;
     static_assert(Contiguous || Extent % panel == 0, "boxes have 64 columns");
 
+    // Begins the copy of what follows row or column `first`. Where Blocks blocks of a cluster have it in common, each
+    // copies its part, into the same place in all of them; a box has the rows or columns of a part.
+    template <int Blocks = 1>
     static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier,
                                                 int first, int inner, int matrix) {
+        constexpr int extent = Extent / Blocks;
+        static_assert(Contiguous ? extent % 8 == 0 : extent % panel == 0, "a part has whole boxes");
+        const int own = Blocks == 1 ? 0 : (int)cluster_rank() * extent;
+        tile += own * stage_inner * 2;
+        first += own;
         if constexpr (Contiguous) {
-            tma_load_3d(tile, map, barrier, inner, first, matrix);
+            copy<Blocks>(tile, map, barrier, inner, first, matrix);
         } else {
 #pragma unroll
-            for (int index = 0; index < Extent / panel; index++)
-                tma_load_3d(tile + index * panel_bytes, map, barrier, first + index * panel, inner, matrix);
+            for (int index = 0; index < extent / panel; index++)
+                copy<Blocks>(tile + index * panel_bytes, map, barrier, first + index * panel, inner, matrix);
         }
     }
 
@@ -48,6 +64,16 @@ struct WarpgroupFactor {
     }
 
     static constexpr int step = (Contiguous ? step_inner * 2 : step_inner * panel * 2) / 16;
+
+private:
+    template <int Blocks>
+    static __device__ __forceinline__ void copy(unsigned int tile, const TensorMap* map, unsigned int barrier, int x,
+                                                int y, int z) {
+        if constexpr (Blocks == 1)
+            tma_load_3d(tile, map, barrier, x, y, z);
+        else
+            tma_load_3d_multicast(tile, map, barrier, x, y, z, (1 << Blocks) - 1);
+    }
 };
 
 template <int TransposeA, int TransposeB>
@@ -115,17 +141,19 @@ __device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* c
     }
 }
 
-// The tiles of a block, of the results [rows, columns] of a batch.
-template <int TileRows, int TileColumns>
+// The tiles of a block, of the results [rows, columns] of a batch. The blocks of a cluster take as many rows of tiles
+// at a time, also those of which only the first has a tile: the others then store nothing, but copy all the same.
+template <int TileRows, int TileColumns, int Cluster = 1>
 struct ResultTiles {
     int rows, columns, batch;
 
     template <class Visitor>
     __device__ __forceinline__ void visit(Visitor visitor) const {
-        const int down = divide_up(rows, TileRows), across = divide_up(columns, TileColumns);
-        for (int tile = (int)blockIdx.x; tile < down * across * batch; tile += (int)gridDim.x) {
+        const int down = divide_up(rows, TileRows * Cluster), across = divide_up(columns, TileColumns);
+        const int own = Cluster == 1 ? 0 : (int)cluster_rank();
+        for (int tile = (int)blockIdx.x / Cluster; tile < down * across * batch; tile += (int)gridDim.x / Cluster) {
             const TilePosition position(tile % (down * across), down, across);
-            visitor(position.row * TileRows, position.column * TileColumns, tile / (down * across));
+            visitor((position.row * Cluster + own) * TileRows, position.column * TileColumns, tile / (down * across));
         }
     }
 };
@@ -133,9 +161,11 @@ struct ResultTiles {
 // What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one
 // thread of the producer (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64 inner indices in
 // flight or in use. Left lies transposed, [inner, rows], with TransposeLeft; right lies [columns, inner], as weights
-// do, with TransposeRight. Shared memory: Stages·((64·Consumers + TileColumns)·128 + 16) bytes.
-template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight>
+// do, with TransposeRight. Cluster: the blocks of a cluster, 1 or 2. Shared memory: Stages·((64·Consumers +
+// TileColumns)·128 + 16) bytes.
+template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight, int Cluster = 1>
 struct WarpgroupTile {
+    static constexpr int cluster = Cluster;
     static constexpr int tile_rows = Consumers * group_rows;
     static constexpr int tile_columns = TileColumns;
     // Two consumers need more registers than a third of all, so the producer is a warpgroup that gives its own to them.
@@ -149,8 +179,8 @@ struct WarpgroupTile {
     // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
     using Sums = float[TileColumns / 2];
 
-    // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its
-    // boxes have.
+    // Begins the copies of a stage: of left from `row` on, of right, or this block's part of it, from `column` on.
+    // loaded_bytes is what all boxes of the stage have, those that other blocks copy too.
     // `threads` of the producer call it, `arrivals` of theirs and the bytes fill a stage; registers are those of the
     // threads of a producer and of a consumer where two of these share what three would have.
     struct Loader {
@@ -170,7 +200,7 @@ struct WarpgroupTile {
                                              int matrix) const {
             mbarrier_arrive_expect(barrier, loaded_bytes);
             Left::load(stage, left, barrier, row, inner, matrix);
-            Right::load(stage + Left::bytes, right, barrier, column, inner, matrix);
+            Right::template load<Cluster>(stage + Left::bytes, right, barrier, column, inner, matrix);
         }
     };
 
@@ -178,6 +208,16 @@ struct WarpgroupTile {
 #pragma unroll
         for (float& sum : sums)
             sum = 0;
+    }
+
+    // A warp of consumers has left a stage: says so to the producers of all blocks that fill it.
+    static __device__ __forceinline__ void leave(unsigned int empty, int lane) {
+        if constexpr (Cluster == 1) {
+            if (lane == 0)
+                mbarrier_arrive(empty);
+        } else if (lane < Cluster) {
+            mbarrier_arrive_cluster_reader(map_shared(empty, lane));
+        }
     }
 
     // Makes the tiles of a block, one after the other. All its threads call it, with the same tiles:
@@ -189,20 +229,27 @@ struct WarpgroupTile {
     template <class Copies, class Tiles, class Begin, class Finish>
     static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner,
                                                          const Tiles& tiles, const Begin& begin, const Finish& finish) {
-        // A stage is full when its bytes have arrived, and empty when every warp of the consumers has left it.
+        // A stage is full when its bytes have arrived, and empty when every warp of the cluster's consumers has left it.
         const unsigned int stages = shared_address(shared);
         const unsigned int full = stages + Stages * stage_bytes, empty = full + Stages * 8;
         const int count = divide_up(inner, stage_inner);
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < Stages; stage++) {
                 mbarrier_initialize(full + stage * 8, Copies::arrivals);
-                mbarrier_initialize(empty + stage * 8, Consumers * group_threads / 32);
+                mbarrier_initialize(empty + stage * 8, Cluster * Consumers * group_threads / 32);
             }
 
             fence_mbarrier_initialize();
         }
 
-        synchronize_block();
+        // The other blocks' barriers are there before a copy or an arrival comes to them.
+        if constexpr (Cluster == 1) {
+            synchronize_block();
+        } else {
+            cluster_arrive_relaxed();
+            cluster_wait();
+        }
+
         const int group = (int)threadIdx.x / group_threads;
         TileRing<Stages> ring;
         if (group == Consumers) {
@@ -221,6 +268,14 @@ struct WarpgroupTile {
                     ring.advance();
                 }
             });
+            // A block is there until the other ones' consumers have left its stages: they arrive at its barriers. What
+            // comes into it from other blocks its own consumers have waited for.
+            if constexpr (Cluster > 1) {
+                for (int stage = 0; stage < Stages; stage++) {
+                    mbarrier_wait(empty + ring.stage * 8, ring.parity ^ 1);
+                    ring.advance();
+                }
+            }
         } else {
             if constexpr (moves_registers)
                 increase_registers<Copies::consumer_registers>();
@@ -243,15 +298,15 @@ struct WarpgroupTile {
                     wgmma_commit();
                     // The products of the stage before are done, while those of this one run.
                     wgmma_wait<1>();
-                    if (index > 0 && lane == 0)
-                        mbarrier_arrive(empty + before * 8);
+                    if (index > 0)
+                        leave(empty + before * 8, lane);
                     before = ring.stage;
                     ring.advance();
                 }
 
                 wgmma_wait<0>(sums);
-                if (count > 0 && lane == 0)
-                    mbarrier_arrive(empty + before * 8);
+                if (count > 0)
+                    leave(empty + before * 8, lane);
                 finish(sums, row + own_row, column, matrix);
             });
         }

@@ -107,7 +107,7 @@ internal static class MatMulBindings
     internal static void QueueWarpgroups(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType,
         WarpgroupTile? tile = null, KernelSource? source = null)
     {
-        WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target.MultiprocessorCount);
+        WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target);
         KernelLaunch launch = chosen.Launch(kernel, source ?? KernelSource.Resource("warpgroup_gemm.cu"),
             "warpgroup_product", chosen.Tiles(product),
             new(product.Left, product.LeftStride, product.TransposeLeft ? product.Inner : product.Rows,
