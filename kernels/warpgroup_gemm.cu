@@ -23,8 +23,8 @@
 #include "common/warpgroup_tile.cuh"
 #include "ptx/grid.cuh"
 
-using Product =
-    WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0, PANELS, LEFT_ROWS>;
+using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0, CLUSTER,
+                              PANELS, LEFT_ROWS>;
 
 static_assert(!is_gated || TRANSPOSE_RIGHT != 0, "gate and up are rows of a weight");
 // Columns of the result that a tile makes: its first half are of gate, then come those of up.
@@ -43,8 +43,8 @@ struct Loader : Product::Loader {
             for (int part = 0; part < PANELS; part++, inner += stage_inner) {
                 const unsigned int place = stage + part * Product::part_bytes, gate = place + Product::Left::bytes;
                 Product::Left::load(place, left, barrier, row, inner, matrix);
-                Half::load(gate, right, barrier, column, inner, matrix);
-                Half::load(gate + Half::bytes, right, barrier, columns + column, inner, matrix);
+                Half::template load<CLUSTER>(gate, right, barrier, column, inner, matrix);
+                Half::template load<CLUSTER>(gate + Half::bytes, right, barrier, columns + column, inner, matrix);
             }
         } else {
             Product::Loader::load(stage, barrier, row, column, inner, matrix);
@@ -53,8 +53,8 @@ struct Loader : Product::Loader {
 
     __device__ __forceinline__ void prefetch_right(int column, int inner, int matrix) const {
         if constexpr (is_gated) {
-            Half::prefetch(right, column, inner, matrix);
-            Half::prefetch(right, columns + column, inner, matrix);
+            Half::template prefetch<CLUSTER>(right, column, inner, matrix);
+            Half::template prefetch<CLUSTER>(right, columns + column, inner, matrix);
         } else {
             Product::Loader::prefetch_right(column, inner, matrix);
         }
@@ -92,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     warpgroup_product(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, int loaded_bytes,
                       const BIAS* bias, RESULT* result, int rows, int columns, int inner, int batch) {
     SKYLIGHT_SHARED(shared);
-    const ResultTiles<Product::tile_rows, result_columns> tiles{rows, columns, batch};
+    const ResultTiles<Product::tile_rows, result_columns, CLUSTER> tiles{rows, columns, batch};
     const Loader loader{{&left, &right, loaded_bytes}, columns};
     Product::prefetch(loader, inner, tiles);
     grid_wait();

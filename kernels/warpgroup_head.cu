@@ -22,41 +22,30 @@
 #include "common/softmax_statistics.cuh"
 #include "common/warpgroup_tile.cuh"
 
-using LogitTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, true>;
-using HiddenTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, false>;
-using WeightTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, true, false>;
+using LogitTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, true, CLUSTER>;
+using HiddenTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, false, CLUSTER>;
+using WeightTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, true, false, CLUSTER>;
 static_assert(TILE_COLUMNS % slice_columns == 0 && segment_columns % TILE_COLUMNS == 0,
               "a tile holds slices of its rows, a segment tiles");
 
 constexpr int tile_rows = CONSUMERS * group_rows;
 
-// A block's tiles of a result [rows, columns].
-struct Tiles {
-    int rows, columns;
-
-    template <class Visitor>
-    __device__ __forceinline__ void visit(Visitor visitor) const {
-        const int down = divide_up(rows, tile_rows), across = divide_up(columns, TILE_COLUMNS);
-        for (int tile = (int)blockIdx.x; tile < down * across; tile += (int)gridDim.x) {
-            const TilePosition position(tile, down, across);
-            visitor(position.row * tile_rows, position.column * TILE_COLUMNS, 0);
-        }
-    }
-};
+using Tiles = ResultTiles<tile_rows, TILE_COLUMNS, CLUSTER>;
 
 // A block's tiles of logits, a whole segment of a row after the other. Consecutive blocks go down 16 tiles of rows
 // before they go to the next segment of the weight, so that what runs at the same time shares hidden states and weight
-// in the second-level cache.
+// in the second-level cache. The blocks of a cluster take neighbouring rows of tiles, as in ResultTiles.
 struct SegmentTiles {
     int rows, vocabulary, segments;
 
     template <class Visitor>
     __device__ __forceinline__ void visit(Visitor visitor) const {
-        constexpr int group = 16;
-        const int down = divide_up(rows, tile_rows);
-        for (int index = (int)blockIdx.x; index < down * segments; index += (int)gridDim.x) {
+        constexpr int group = 16 / CLUSTER;
+        const int down = divide_up(rows, tile_rows * CLUSTER), own = CLUSTER == 1 ? 0 : (int)cluster_rank();
+        for (int index = (int)blockIdx.x / CLUSTER; index < down * segments; index += (int)gridDim.x / CLUSTER) {
             const int first = index / (group * segments) * group, height = min(group, down - first);
-            const int within = index % (group * segments), row = (first + within % height) * tile_rows;
+            const int within = index % (group * segments);
+            const int row = ((first + within % height) * CLUSTER + own) * tile_rows;
             const int segment = within / height, end = min(vocabulary, (segment + 1) * segment_columns);
 #pragma unroll 1
             for (int column = segment * segment_columns; column < end; column += TILE_COLUMNS)
@@ -133,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, BLOCKS)
     SKYLIGHT_SHARED(shared);
     const int rows = *count;
     const LogitTile::Loader loader{&hidden, &weight, loaded_bytes};
-    const Tiles tiles{rows, chunk_columns};
+    const Tiles tiles{rows, chunk_columns, 1};
     LogitTile::multiply(shared, loader, width, tiles, [&](LogitTile::Sums& sums, int row, int column, int) {
         const int own_column = column + lane_index() % 4 * 2;
         bfloat16* lines[2];
@@ -194,7 +183,7 @@ __device__ __forceinline__ void add_hidden_gradient(unsigned char* shared, const
             store_sums<TILE_COLUMNS>(tile, lines, column, width, true);
         }
     };
-    HiddenTile::multiply_onto(shared, loader, chunk_columns, Tiles{row_count, width}, begin, finish);
+    HiddenTile::multiply_onto(shared, loader, chunk_columns, Tiles{row_count, width, 1}, begin, finish);
 }
 
 extern "C" __global__ void __launch_bounds__(HiddenTile::threads, BLOCKS)
@@ -222,7 +211,7 @@ extern "C" __global__ void __launch_bounds__(WeightTile::threads, BLOCKS)
                          int loaded_bytes, const int* count, float* weight_gradient, int chunk_columns, int width) {
     SKYLIGHT_SHARED(shared);
     const WeightTile::Loader loader{&logit_gradients, &hidden, loaded_bytes};
-    const Tiles tiles{chunk_columns, width};
+    const Tiles tiles{chunk_columns, width, 1};
     WeightTile::multiply(shared, loader, *count, tiles, [&](WeightTile::Sums& sums, int row, int column, int) {
         float* const line = weight_gradient + (long long)row * width;
         float* const lines[2] = {row < chunk_columns ? line : nullptr,

@@ -8,6 +8,9 @@
 // left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows
 // or columns of a tile where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a
 // smaller box leaves of a tile holds anything, and makes rows or columns that nobody reads.
+// The blocks of a cluster make tiles of the same columns, one below the other. Their right factor is one: each copies
+// its part of it into all of them. That is the larger one in tiles wider than high, so less is read than if they shared
+// left. A stage is filled by all producers, so each waits until the consumers of all blocks have left it.
 //
 // Template parameters are not written in capitals here: those are the names of -D constants.
 #pragma once
@@ -17,6 +20,21 @@
 #include "ptx/cluster.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
+
+// The blocks of a cluster, 1 or 2.
+#ifndef CLUSTER
+#define CLUSTER 1
+#endif
+
+// How many times 64 inner indices a stage has.
+#ifndef PANELS
+#define PANELS 1
+#endif
+
+// Rows of left that a stage has room for.
+#ifndef LEFT_ROWS
+#define LEFT_ROWS (CONSUMERS * group_rows)
+#endif
 
 constexpr int stage_inner = panel;
 
@@ -29,24 +47,35 @@ struct WarpgroupFactor {
     static constexpr int group_stride = Extent < 16 ? 0 : 8 * stage_inner * 2;  // from eight rows to the next
     static_assert(Contiguous || Extent % panel == 0, "boxes have 64 columns");
 
+    // Begins the copy of what follows row or column `first`. Where Blocks blocks of a cluster have it in common, each
+    // copies its part, into the same place in all of them; a box has the rows or columns of a part.
+    template <int Blocks = 1>
     static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier,
                                                 int first, int inner, int matrix) {
+        constexpr int extent = Extent / Blocks;
+        static_assert(Contiguous ? extent % 8 == 0 : extent % panel == 0, "a part has whole boxes");
+        const int own = Blocks == 1 ? 0 : (int)cluster_rank() * extent;
+        tile += own * stage_inner * 2;
+        first += own;
         if constexpr (Contiguous) {
-            tma_load_3d(tile, map, barrier, inner, first, matrix);
+            copy<Blocks>(tile, map, barrier, inner, first, matrix);
         } else {
 #pragma unroll
-            for (int index = 0; index < Extent / panel; index++)
-                tma_load_3d(tile + index * panel_bytes, map, barrier, first + index * panel, inner, matrix);
+            for (int index = 0; index < extent / panel; index++)
+                copy<Blocks>(tile + index * panel_bytes, map, barrier, first + index * panel, inner, matrix);
         }
     }
 
-    // Brings it into the second-level cache.
+    // Begins to bring it into the second-level cache, or this block's part of it.
+    template <int Blocks = 1>
     static __device__ __forceinline__ void prefetch(const TensorMap* map, int first, int inner, int matrix) {
+        constexpr int extent = Extent / Blocks;
+        first += Blocks == 1 ? 0 : (int)cluster_rank() * extent;
         if constexpr (Contiguous) {
             tma_prefetch_3d(map, inner, first, matrix);
         } else {
 #pragma unroll
-            for (int index = 0; index < Extent / panel; index++)
+            for (int index = 0; index < extent / panel; index++)
                 tma_prefetch_3d(map, first + index * panel, inner, matrix);
         }
     }
@@ -60,6 +89,16 @@ struct WarpgroupFactor {
     }
 
     static constexpr int step = (Contiguous ? step_inner * 2 : step_inner * panel * 2) / 16;
+
+private:
+    template <int Blocks>
+    static __device__ __forceinline__ void copy(unsigned int tile, const TensorMap* map, unsigned int barrier, int x,
+                                                int y, int z) {
+        if constexpr (Blocks == 1)
+            tma_load_3d(tile, map, barrier, x, y, z);
+        else
+            tma_load_3d_multicast(tile, map, barrier, x, y, z, (1 << Blocks) - 1);
+    }
 };
 
 template <int TransposeA, int TransposeB>
@@ -127,18 +166,20 @@ __device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* c
     }
 }
 
-// The tiles of a block, of the results [rows, columns] of a batch.
-template <int TileRows, int TileColumns>
+// The tiles of a block, of the results [rows, columns] of a batch. The blocks of a cluster take as many rows of tiles
+// at a time, also those of which only the first has a tile: the others then store nothing, but copy all the same.
+template <int TileRows, int TileColumns, int Cluster = 1>
 struct ResultTiles {
     int rows, columns, batch;
 
     // only_first: the block's first tile, if it has one.
     template <bool only_first = false, class Visitor>
     __device__ __forceinline__ void visit(Visitor visitor) const {
-        const int down = divide_up(rows, TileRows), across = divide_up(columns, TileColumns);
-        for (int tile = (int)blockIdx.x; tile < down * across * batch; tile += (int)gridDim.x) {
+        const int down = divide_up(rows, TileRows * Cluster), across = divide_up(columns, TileColumns);
+        const int own = Cluster == 1 ? 0 : (int)cluster_rank();
+        for (int tile = (int)blockIdx.x / Cluster; tile < down * across * batch; tile += (int)gridDim.x / Cluster) {
             const TilePosition position(tile % (down * across), down, across);
-            visitor(position.row * TileRows, position.column * TileColumns, tile / (down * across));
+            visitor((position.row * Cluster + own) * TileRows, position.column * TileColumns, tile / (down * across));
             if (only_first)
                 return;
         }
@@ -148,11 +189,13 @@ struct ResultTiles {
 // What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one
 // thread of the producer (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64·Panels inner indices
 // in flight or in use. Left lies transposed, [inner, rows], with TransposeLeft; right lies [columns, inner], as weights
-// do, with TransposeRight. LeftRows is 64·Consumers, or 8 where there are no more rows than that: then a stage has no
-// room for others. Shared memory: Stages·((LeftRows + TileColumns)·Panels·128 + 16) bytes.
-template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight, int Panels = 1,
-          int LeftRows = Consumers * group_rows>
+// do, with TransposeRight. Cluster: the blocks of a cluster, 1 or 2. LeftRows is 64·Consumers, or 8 where there are no
+// more rows than that: then a stage has no room for others. Shared memory: Stages·((LeftRows + TileColumns)·Panels·128
+// + 16) bytes.
+template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight, int Cluster = 1,
+          int Panels = 1, int LeftRows = Consumers* group_rows>
 struct WarpgroupTile {
+    static constexpr int cluster = Cluster;
     static constexpr int tile_rows = Consumers * group_rows;
     static constexpr int tile_columns = TileColumns;
     // Two consumers need more registers than a third of all, so the producer is a warpgroup that gives its own to them.
@@ -164,13 +207,14 @@ struct WarpgroupTile {
     static constexpr int part_bytes = Left::bytes + Right::bytes;  // of 64 inner indices
     static constexpr int stage_bytes = Panels * part_bytes;
     static_assert(part_bytes % 1024 == 0, "the swizzle counts from multiples of 1024 bytes");
-    static_assert(LeftRows == tile_rows || (LeftRows == 8 && Consumers == 1 && !TransposeLeft), "few rows, as they lie");
+    static_assert(LeftRows == tile_rows || (LeftRows == 8 && Consumers == 1 && !TransposeLeft),
+                  "few rows, as they lie");
 
     // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
     using Sums = float[TileColumns / 2];
 
-    // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its
-    // boxes have.
+    // Begins the copies of a stage: of left from `row` on, of right, or this block's part of it, from `column` on.
+    // loaded_bytes is what all boxes of the stage have, those that other blocks copy too.
     // `threads` of the producer call it, `arrivals` of theirs and the bytes fill a stage; registers are those of the
     // threads of a producer and of a consumer where two of these share what three would have.
     struct Loader {
@@ -193,12 +237,13 @@ struct WarpgroupTile {
             for (int part = 0; part < Panels; part++) {
                 const unsigned int place = stage + part * part_bytes;
                 Left::load(place, left, barrier, row, inner + part * stage_inner, matrix);
-                Right::load(place + Left::bytes, right, barrier, column, inner + part * stage_inner, matrix);
+                Right::template load<Cluster>(place + Left::bytes, right, barrier, column, inner + part * stage_inner,
+                                              matrix);
             }
         }
 
         __device__ __forceinline__ void prefetch_right(int column, int inner, int matrix) const {
-            Right::prefetch(right, column, inner, matrix);
+            Right::template prefetch<Cluster>(right, column, inner, matrix);
         }
     };
 
@@ -220,6 +265,16 @@ struct WarpgroupTile {
             sum = 0;
     }
 
+    // A warp of consumers has left a stage: says so to the producers of all blocks that fill it.
+    static __device__ __forceinline__ void leave(unsigned int empty, int lane) {
+        if constexpr (Cluster == 1) {
+            if (lane == 0)
+                mbarrier_arrive(empty);
+        } else if (lane < Cluster) {
+            mbarrier_arrive_cluster_reader(map_shared(empty, lane));
+        }
+    }
+
     // Makes the tiles of a block, one after the other. All its threads call it, with the same tiles:
     // tiles.visit(visitor) calls visitor(row, column, matrix) with the first row and column of each, and all of a
     // block's inner indices are the same. begin(sums, row, column) says what the sums begin with (a first step that did
@@ -229,20 +284,27 @@ struct WarpgroupTile {
     template <class Copies, class Tiles, class Begin, class Finish>
     static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner,
                                                          const Tiles& tiles, const Begin& begin, const Finish& finish) {
-        // A stage is full when its bytes have arrived, and empty when every warp of the consumers has left it.
+        // A stage is full when its bytes have arrived, and empty when every warp of the cluster's consumers has left it.
         const unsigned int stages = shared_address(shared);
         const unsigned int full = stages + Stages * stage_bytes, empty = full + Stages * 8;
         const int count = divide_up(inner, Panels * stage_inner);
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < Stages; stage++) {
                 mbarrier_initialize(full + stage * 8, Copies::arrivals);
-                mbarrier_initialize(empty + stage * 8, Consumers * group_threads / 32);
+                mbarrier_initialize(empty + stage * 8, Cluster * Consumers * group_threads / 32);
             }
 
             fence_mbarrier_initialize();
         }
 
-        synchronize_block();
+        // The other blocks' barriers are there before a copy or an arrival comes to them.
+        if constexpr (Cluster == 1) {
+            synchronize_block();
+        } else {
+            cluster_arrive_relaxed();
+            cluster_wait();
+        }
+
         // From one lane, so that the assembler knows it to be the same for all: descriptors are then uniform registers.
         const int group = shuffle_index((int)threadIdx.x / group_threads, 0);
         TileRing<Stages> ring;
@@ -262,6 +324,14 @@ struct WarpgroupTile {
                     ring.advance();
                 }
             });
+            // A block is there until the other ones' consumers have left its stages: they arrive at its barriers. What
+            // comes into it from other blocks its own consumers have waited for.
+            if constexpr (Cluster > 1) {
+                for (int stage = 0; stage < Stages; stage++) {
+                    mbarrier_wait(empty + ring.stage * 8, ring.parity ^ 1);
+                    ring.advance();
+                }
+            }
         } else {
             if constexpr (moves_registers)
                 increase_registers<Copies::consumer_registers>();
@@ -289,15 +359,15 @@ struct WarpgroupTile {
                     wgmma_commit();
                     // The products of the stage before are done, while those of this one run.
                     wgmma_wait<1>();
-                    if (index > 0 && lane == 0)
-                        mbarrier_arrive(empty + before * 8);
+                    if (index > 0)
+                        leave(empty + before * 8, lane);
                     before = ring.stage;
                     ring.advance();
                 }
 
                 wgmma_wait<0>(sums);
-                if (count > 0 && lane == 0)
-                    mbarrier_arrive(empty + before * 8);
+                if (count > 0)
+                    leave(empty + before * 8, lane);
                 finish(sums, row + own_row, column, matrix);
             });
         }

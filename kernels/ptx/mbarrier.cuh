@@ -43,6 +43,12 @@ __device__ __forceinline__ void mbarrier_arrive_cluster(unsigned int barrier) {
     asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// The same for who has only read what others then overwrite, and has nothing that they must see: without a fence, which
+// a release to the cluster is (MEMBAR of the whole card).
+__device__ __forceinline__ void mbarrier_arrive_cluster_reader(unsigned int barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 // mbarrier.try_wait.parity: whether the phase of that parity has ended; may wait a while.
 __device__ __forceinline__ bool mbarrier_try_wait(unsigned int barrier, unsigned int parity) {
     unsigned int done;

@@ -54,6 +54,16 @@ __device__ __forceinline__ void tma_load_2d_multicast(unsigned int shared, const
         : "memory");
 }
 
+// cp.async.bulk.tensor.3d with multicast.
+__device__ __forceinline__ void tma_load_3d_multicast(unsigned int shared, const TensorMap* map, unsigned int barrier,
+                                                      int x, int y, int z, unsigned short blocks) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+        "[%1, {%3, %4, %5}], [%2], %6;" ::"r"(shared),
+        "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(blocks)
+        : "memory");
+}
+
 // cp.async.bulk: `bytes` (a multiple of 16) in a row, global to shared; both addresses 16-byte aligned.
 __device__ __forceinline__ void bulk_load(unsigned int shared, const void* global, unsigned int bytes,
                                           unsigned int barrier) {

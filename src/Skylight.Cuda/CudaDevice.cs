@@ -21,6 +21,7 @@ namespace Skylight.Cuda;
 public sealed class CudaDevice : Device
 {
     private const string ProgrammaticLaunchVariable = "SKYLIGHT_PROGRAMMATIC_LAUNCH";
+    private const string ClustersVariable = "SKYLIGHT_CLUSTERS";
 
     // Graphs of older drivers record no such launch.
     private static readonly Version s_programmaticVersion = new(12, 3);
@@ -71,6 +72,7 @@ public sealed class CudaDevice : Device
             {
                 UsesProgrammaticLaunch = (options.ProgrammaticLaunch ?? Switch(ProgrammaticLaunchVariable) ?? true)
                     && Driver.Version >= s_programmaticVersion,
+                UsesClusters = options.Clusters ?? Switch(ClustersVariable) ?? true,
             };
             WarpgroupsOff = WhyWithoutWarpgroups(options.Warpgroups ?? WarpgroupProbe.Wanted());
         }

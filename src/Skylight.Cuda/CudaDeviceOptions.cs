@@ -62,4 +62,11 @@ public sealed record CudaDeviceOptions
     /// (<c>on</c> or <c>off</c>), and without it for on. It changes no bit of a result.
     /// </summary>
     public bool? ProgrammaticLaunch { get; init; }
+
+    /// <summary>
+    /// Whether large products by <c>wgmma</c> are made by clusters of two blocks, on a card that has both (Hopper); null for
+    /// what the environment variable <c>SKYLIGHT_CLUSTERS</c> says (<c>on</c> or <c>off</c>), and without it for on. It
+    /// changes no bit of a result.
+    /// </summary>
+    public bool? Clusters { get; init; }
 }

@@ -54,6 +54,12 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
     public bool UsesProgrammaticLaunch { get; init; } = true;
 
     /// <summary>
+    /// Whether large products by <c>wgmma</c> are made by clusters of two blocks, which read a factor once for both. It
+    /// changes no bit.
+    /// </summary>
+    public bool UsesClusters { get; init; } = true;
+
+    /// <summary>
     /// Whether kernels are started so: they must also be compiled for an architecture that can wait, or they would not.
     /// </summary>
     internal bool StartsEarly => UsesProgrammaticLaunch && Architecture >= 90

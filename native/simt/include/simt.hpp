@@ -83,7 +83,7 @@ void simt_copy_async_wait(int newest);
 
 unsigned int simt_cluster_rank();
 unsigned int simt_cluster_size();
-void simt_cluster_arrive();
+void simt_cluster_arrive(int relaxed);
 void simt_cluster_wait();
 unsigned int simt_map_shared(unsigned int shared, unsigned int rank);
 float simt_load_cluster(unsigned int address);
@@ -95,13 +95,14 @@ void simt_memory_barrier_invalidate(unsigned int barrier);
 void simt_memory_barrier_arrive(unsigned int barrier, unsigned int bytes);
 int simt_memory_barrier_try_wait(unsigned int barrier, unsigned int parity);
 void simt_memory_barrier_wait(unsigned int barrier, unsigned int parity);
+void simt_fence_memory_barriers();
 void simt_fence_proxy();
 
 void simt_tensor_prefetch(const void* map);
 void simt_tensor_prefetch_3d(const void* map, int x, int y, int z);
 void simt_tensor_load_2d(unsigned int shared, const void* map, unsigned int barrier, int x, int y);
 void simt_tensor_load_3d(unsigned int shared, const void* map, unsigned int barrier, int x, int y, int z);
-void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, int x, int y, unsigned int blocks);
+void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, unsigned int rank, int x, int y, int z, unsigned int blocks);
 void simt_bulk_load(unsigned int shared, const void* global, unsigned int bytes, unsigned int barrier);
 void simt_tensor_store_2d(const void* map, unsigned int shared, int x, int y);
 void simt_bulk_store(void* global, unsigned int shared, unsigned int bytes, int adds);

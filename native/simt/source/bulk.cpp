@@ -60,12 +60,14 @@ void check_rows(const TensorBox& box, Access access, const Site& site) {
     box.rows([&](unsigned, unsigned, unsigned bytes, const char* global) { check_global(global, bytes, 1, access, site); });
 }
 
-void tensor_load(const void* pointer, unsigned rank, unsigned address, unsigned barrier, const std::array<int, 5>& coordinates, const Site& site) {
+// Returns the bytes that it brings.
+unsigned tensor_load(const void* pointer, unsigned rank, unsigned address, unsigned barrier, const std::array<int, 5>& coordinates, const Site& site) {
     const TensorBox box(check_map(pointer, rank, "a tensor load", site), coordinates);
     const SharedPlace place = check_place(address, box.bytes(), tensor_alignment, "a tensor load", site);
     const std::uint32_t key = barrier_key(barrier, "a tensor load", site);
     check_rows(box, Access::read, site);
     issue_load(place, box.bytes(), key, [box, offset = place.offset](char* window) { box.load(window, offset); }, site);
+    return box.bytes();
 }
 
 void capture(BulkStore& store) {
@@ -151,14 +153,19 @@ SIMT_EXPORT void simt_tensor_load_3d(unsigned shared, const void* map, unsigned 
     tensor_load(map, 3, shared, barrier, {x, y, z, 0, 0}, call_site(__builtin_return_address(0)));
 }
 
-SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, unsigned barrier, int x, int y, unsigned blocks) {
+SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, unsigned barrier, unsigned rank, int x, int y, int z, unsigned blocks) {
     const Site site = call_site(__builtin_return_address(0));
     const auto count = static_cast<unsigned>(this_worker->blocks.size());
     if (blocks == 0 || blocks >> count != 0)
         fail_current(CUDA_ERROR_LAUNCH_FAILED, "a multicast to blocks " + std::to_string(blocks) + " (one bit each) in a cluster of " + std::to_string(count), site);
-    for (unsigned rank = 0; rank < count; rank++)
-        if ((blocks >> rank & 1) != 0)
-            tensor_load(map, 2, (rank + 1) << 24 | (shared & 0xFFFFFF), (rank + 1) << 24 | (barrier & 0xFFFFFF), {x, y, 0, 0, 0}, site);
+    bool is_read = false;
+    for (unsigned block = 0; block < count; block++) {
+        if ((blocks >> block & 1) == 0) continue;
+        const unsigned bytes =
+            tensor_load(map, rank, (block + 1) << 24 | (shared & 0xFFFFFF), (block + 1) << 24 | (barrier & 0xFFFFFF), {x, y, z, 0, 0}, site);
+        if (is_read) this_worker->counters.bulk_load_bytes -= bytes;  // memory is read once, whoever gets it
+        is_read = true;
+    }
 }
 
 SIMT_EXPORT void simt_bulk_load(unsigned shared, const void* global, unsigned bytes, unsigned barrier) {

@@ -1,6 +1,8 @@
 // Clusters: their barrier, each other's shared memory, and the registers that warpgroups hand over.
 #include "cluster.hpp"
 
+#include <algorithm>
+
 #include "access.hpp"
 #include "cuda_abi.hpp"
 #include "report.hpp"
@@ -58,12 +60,18 @@ using namespace simt;
 SIMT_EXPORT unsigned simt_cluster_rank() { return current_thread().block->rank; }
 SIMT_EXPORT unsigned simt_cluster_size() { return static_cast<unsigned>(this_worker->blocks.size()); }
 
-SIMT_EXPORT void simt_cluster_arrive() {
+SIMT_EXPORT void simt_cluster_arrive(int relaxed) {
     const Site site = call_site(__builtin_return_address(0));
     Thread& thread = current_thread();
     Worker& worker = *this_worker;
     if (thread.arrived_at_cluster) fail_current(CUDA_ERROR_LAUNCH_FAILED, "barrier.cluster.arrive a second time without barrier.cluster.wait", site);
-    release(*thread.warp, worker.cluster_barrier.released);
+    std::vector<std::uint32_t>& released = worker.cluster_barrier.released;
+    if (relaxed == 0) {
+        release(*thread.warp, released);
+    } else {
+        released.resize(2 * worker.warps.size(), 0);
+        released[thread.warp->slot] = std::max(released[thread.warp->slot], thread.warp->barriers_fenced);
+    }
     thread.warp->epoch = ++worker.now;
     thread.arrived_at_cluster = true;
     thread.cluster_phase = worker.cluster_phase;

@@ -28,7 +28,7 @@ struct KernelCounters {
     std::uint64_t warpgroup_instructions;     // wgmma
     std::uint64_t barriers;                   // phases of block and cluster barriers that were completed
     std::uint64_t bulk_copies;                // cp.async.bulk in both directions
-    std::uint64_t bulk_load_bytes;
+    std::uint64_t bulk_load_bytes;            // read from global memory; a multicast reads once
     std::uint64_t bulk_store_bytes;
 
     void add(const KernelCounters& other);

@@ -220,6 +220,12 @@ SIMT_EXPORT void simt_memory_barrier_wait(unsigned address, unsigned parity) {
     block_current("mbarrier_wait", site);
 }
 
+SIMT_EXPORT void simt_fence_memory_barriers() {
+    Warp& warp = *current_thread().warp;
+    warp.barriers_fenced = warp.epoch;
+    warp.epoch = ++this_worker->now;
+}
+
 SIMT_EXPORT void simt_fence_proxy() {
     Worker& worker = *this_worker;
     Warp& warp = *current_thread().warp;

@@ -174,6 +174,7 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             warp.finished = warp.lanes == 32 ? 0 : ~((1u << warp.lanes) - 1);
             for (Collective& collective : warp.collectives) collective.arrived = 0;
             warp.epoch = ++worker.now;
+            warp.barriers_fenced = 0;
             warp.known.assign(2 * worker.warps.size(), 0);
             warp.open_products.clear();
             warp.committed_products.clear();

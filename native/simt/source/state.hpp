@@ -139,6 +139,7 @@ struct Warp {
     std::uint32_t existing() const noexcept { return lanes == 32 ? 0xFFFFFFFFu : (1u << lanes) - 1; }
     std::array<Collective, 32> collectives;  // one per lowest lane of a mask
     std::uint32_t epoch = 0;                 // stamps this warp's accesses to shared memory
+    std::uint32_t barriers_fenced = 0;       // up to here fence.mbarrier_init lets the cluster see what it wrote
     // Per warp of the cluster the newest epoch that is ordered before this warp's next access; then the same once more for what is
     // also visible to tensor cores and the copy engine, through a proxy fence.
     std::vector<std::uint32_t> known;

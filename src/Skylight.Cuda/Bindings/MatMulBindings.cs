@@ -107,7 +107,7 @@ internal static class MatMulBindings
     internal static void QueueWarpgroups(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType,
         WarpgroupTile? tile = null, KernelSource? source = null)
     {
-        WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target.MultiprocessorCount);
+        WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target);
         if (!chosen.Makes(product))
             throw new ArgumentException($"a tile of {chosen.LeftRows} rows does not make {product.Rows}", nameof(tile));
         KernelLaunch launch = chosen.Launch(kernel, source ?? KernelSource.Resource("warpgroup_gemm.cu"),
@@ -117,7 +117,6 @@ internal static class MatMulBindings
             new(product.Right, product.RightStride, product.TransposeRight ? product.Columns : product.Inner,
                 product.TransposeRight, product.Batch)
             { Parts = product.IsGated ? 2 : 1 })
-            .Define("PANELS", chosen.Panels).Define("LEFT_ROWS", chosen.LeftRows)
             .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType);
         product.DefineActivation(launch);

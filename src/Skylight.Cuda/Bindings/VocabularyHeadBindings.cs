@@ -18,6 +18,7 @@ internal static class VocabularyHeadBindings
     private const int ProductBytes = 4 * (Tile + Tile) * 32 * sizeof(ushort);
     private const int SlicesBytes = 2 * Tile * 3 * sizeof(float);
     private const int RowGradientBytes = 24;
+    private const int ClusterTokens = 2048;
 
     private static readonly MatrixTile LogitTile = new(Tile, Tile, 32, 4, 2, 4);
 
@@ -57,9 +58,9 @@ internal static class VocabularyHeadBindings
             .Int32(tokens).Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
         if (problem.IsOfWarpgroups)
         {
-            WarpgroupTile chosen = tile ?? TileFor(tokens);
+            WarpgroupTile chosen = tile ?? TileFor(problem, kernel.Target);
             chosen.Launch(kernel, source ?? WarpgroupSource, "head_statistics",
-                (long)CudaKernelBuilder.Blocks(tokens, chosen.Rows) * segments, problem.Hidden(gathered),
+                (long)chosen.RowsOfTiles(tokens) * segments, problem.Hidden(gathered),
                 problem.WeightRows(kernel, 0, vocabulary))
                 .Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
                 .Int32(segments).Int32(vocabulary).Int32(problem.Width).Float32(op.Temperature);
@@ -116,7 +117,7 @@ internal static class VocabularyHeadBindings
         {
             int columns = Math.Min(chunkStride, vocabulary - first);
             if (problem.IsOfWarpgroups)
-                QueueWarpgroups(pass, first, columns, tile ?? TileFor(tokens), source ?? WarpgroupSource);
+                QueueWarpgroups(pass, first, columns, tile ?? TileFor(problem, kernel.Target), source ?? WarpgroupSource);
             else
                 QueueChunk(pass, first, columns);
         }
@@ -124,9 +125,14 @@ internal static class VocabularyHeadBindings
 
     private static KernelSource WarpgroupSource => KernelSource.Resource("warpgroup_head.cu");
 
-    /// <summary>A tile must have whole slices of a row's statistics, 64 columns.</summary>
-    private static WarpgroupTile TileFor(int tokens) => tokens <= WarpgroupTile.Small.Rows
-        ? WarpgroupTile.Small : WarpgroupTile.Largest;
+    /// <summary>
+    /// A tile must have whole slices of a row's statistics, 64 columns. How many tokens have targets is known on the device
+    /// only, and an odd row of tiles makes a cluster compute one for nothing; so there are none where that could be much.
+    /// </summary>
+    private static WarpgroupTile TileFor(Problem problem, CudaTarget target) =>
+        problem.Tokens <= WarpgroupTile.Small.Rows ? WarpgroupTile.Small
+        : problem.Tokens < ClusterTokens ? WarpgroupTile.Largest
+        : WarpgroupTile.Largest.Clustered(target, problem.Tokens, problem.Vocabulary);
 
     /// <summary>Queues a chunk of the vocabulary by <c>mma.sync</c>.</summary>
     private static void QueueChunk(BackwardPass pass, int first, int columns)

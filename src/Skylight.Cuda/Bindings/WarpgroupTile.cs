@@ -9,7 +9,10 @@ namespace Skylight.Cuda.Bindings;
 /// <param name="Columns">Columns of the result.</param>
 /// <param name="Stages">How many pieces are in flight or in use.</param>
 /// <param name="Blocks">Blocks on a multiprocessor.</param>
-internal readonly record struct WarpgroupTile(int Consumers, int Columns, int Stages, int Blocks)
+/// <param name="Cluster">
+/// Blocks that make tiles one below the other and read their right factor once for all of them.
+/// </param>
+internal readonly record struct WarpgroupTile(int Consumers, int Columns, int Stages, int Blocks, int Cluster = 1)
 {
     private const int StageInner = KernelTensorMap.BoxColumns, BarrierBytes = 16;
 
@@ -61,8 +64,9 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
         && KernelTensorMap.Reads(product.LeftStride) && KernelTensorMap.Reads(product.RightStride);
 
     /// <summary>The tile for a product.</summary>
-    public static WarpgroupTile Choose(MatrixProduct product, int multiprocessors)
+    public static WarpgroupTile Choose(MatrixProduct product, CudaTarget target)
     {
+        int multiprocessors = target.MultiprocessorCount;
         long small = Small.Tiles(product), large = Large.Tiles(product);
         if (product.Rows <= Small.Rows)
         {
@@ -73,27 +77,42 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
 
         if (large < multiprocessors)
             return Small;
-        return ChooseLarge(product, multiprocessors);
+        return ChooseLarge(product, multiprocessors).Clustered(target, product.Rows, product.Columns, product.Batch);
     }
 
     /// <summary>The tile for a product whose left factor a whole warpgroup brings, as those of many rows have.</summary>
     public static WarpgroupTile ChooseLarge(MatrixProduct product, int multiprocessors)
     {
         // A round of the largest tiles takes as long as two of large ones.
-        return 2 * Rounds(Largest.Tiles(product)) <= Rounds(Large.Tiles(product)) ? Largest : Large;
-
-        long Rounds(long tiles) => (tiles + multiprocessors - 1) / multiprocessors;
+        return 2 * Rounds(Largest.Tiles(product), multiprocessors) <= Rounds(Large.Tiles(product), multiprocessors)
+            ? Largest : Large;
     }
 
     /// <summary>Whether its pieces have room for the product's left factor.</summary>
     public bool Makes(MatrixProduct product) => LeftRows == Rows || (product.Rows <= LeftRows && !product.TransposeLeft);
 
-    /// <summary>How many tiles a product has.</summary>
+    /// <summary>
+    /// A tile of two consumers in clusters of two blocks, where that pays: where a result has several rows of tiles, fills the
+    /// card with clusters, and takes no more rounds than without, for the last row of tiles may want a second one beside it,
+    /// which is computed and not stored.
+    /// </summary>
+    public WarpgroupTile Clustered(CudaTarget target, int rows, int columns, int batch = 1)
+    {
+        WarpgroupTile pairs = this with { Cluster = 2 };
+        int multiprocessors = target.MultiprocessorCount, even = multiprocessors / 2 * 2;
+        long tiles = batch * pairs.Tiles(rows, columns);
+        return target.UsesClusters && Consumers > 1 && rows > Rows && even > 0 && tiles >= even
+            && Rounds(tiles, even) <= Rounds(batch * Tiles(rows, columns), multiprocessors) ? pairs : this;
+    }
+
+    /// <summary>How many tiles a product has, those included that fill a cluster.</summary>
     public long Tiles(MatrixProduct product) => product.Batch * Tiles(product.Rows, product.Columns);
 
-    /// <summary>How many tiles a result has.</summary>
-    public long Tiles(int rows, int columns) =>
-        (long)CudaKernelBuilder.Blocks(rows, Rows) * CudaKernelBuilder.Blocks(columns, Columns);
+    /// <summary>How many tiles a result has, those included that fill a cluster.</summary>
+    public long Tiles(int rows, int columns) => (long)RowsOfTiles(rows) * CudaKernelBuilder.Blocks(columns, Columns);
+
+    /// <summary>How many tiles are one below the other, those included that fill a cluster.</summary>
+    public int RowsOfTiles(int rows) => CudaKernelBuilder.Blocks(rows, Rows * Cluster) * Cluster;
 
     /// <summary>
     /// Queues a launch that makes some tiles. Its first arguments are both factors' maps and the bytes of a stage.
@@ -101,16 +120,27 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     /// <param name="kernel">Where to.</param>
     /// <param name="source">The kernel's source.</param>
     /// <param name="entryPoint">The kernel.</param>
-    /// <param name="tiles">How many tiles there are at most; none: nothing will run.</param>
+    /// <param name="tiles">
+    /// How many tiles there are at most, those included that fill a cluster; none: nothing will run.
+    /// </param>
     /// <param name="left">The left factor; null: the kernel's own threads bring it, and it has no map.</param>
     /// <param name="right">The right factor.</param>
     public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, string entryPoint, long tiles,
         WarpgroupFactor? left, WarpgroupFactor right)
     {
-        int grid = (int)Math.Min(tiles, (long)Blocks * kernel.Target.MultiprocessorCount);
+        // Whole clusters, and one at least.
+        long resident = Math.Max((long)Blocks * kernel.Target.MultiprocessorCount / Cluster, 1) * Cluster;
+        int grid = (int)Math.Min(tiles, resident);
+        right = right with { Parts = right.Parts * Cluster };
         KernelTensorMap rightMap = right.Map(Columns);
         int bytes = Panels * right.Boxes(Columns) * rightMap.BoxBytes;
         KernelLaunch launch = Define(kernel.Launch(source, entryPoint, grid, Threads, SharedBytes));
+        if (Cluster > 1)
+            launch.Define("CLUSTER", Cluster).Cluster(Cluster);
+        if (Panels > 1)
+            launch.Define("PANELS", Panels);
+        if (LeftRows < Rows)
+            launch.Define("LEFT_ROWS", LeftRows);
         if (left is { } factor)
         {
             KernelTensorMap leftMap = factor.Map(LeftRows);
@@ -124,6 +154,8 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     /// <summary>Defines the tile's constants.</summary>
     public KernelLaunch Define(KernelLaunch launch) => launch
         .Define("CONSUMERS", Consumers).Define("TILE_COLUMNS", Columns).Define("STAGES", Stages).Define("BLOCKS", Blocks);
+
+    private static long Rounds(long tiles, int multiprocessors) => (tiles + multiprocessors - 1) / multiprocessors;
 }
 
 /// <summary>A factor of a product of warpgroups, as it lies in memory: bfloat16, rows without gaps.</summary>

@@ -7,7 +7,9 @@ __device__ __forceinline__ unsigned int cluster_rank() { return simt_cluster_ran
 
 __device__ __forceinline__ unsigned int cluster_size() { return simt_cluster_size(); }
 
-__device__ __forceinline__ void cluster_arrive() { simt_cluster_arrive(); }
+__device__ __forceinline__ void cluster_arrive() { simt_cluster_arrive(0); }
+
+__device__ __forceinline__ void cluster_arrive_relaxed() { simt_cluster_arrive(1); }
 
 __device__ __forceinline__ void cluster_wait() { simt_cluster_wait(); }
 

@@ -7,7 +7,7 @@ __device__ __forceinline__ void mbarrier_initialize(unsigned int barrier, unsign
 
 __device__ __forceinline__ void mbarrier_invalidate(unsigned int barrier) { simt_memory_barrier_invalidate(barrier); }
 
-__device__ __forceinline__ void fence_mbarrier_initialize() { asm volatile("" ::: "memory"); }
+__device__ __forceinline__ void fence_mbarrier_initialize() { simt_fence_memory_barriers(); }
 
 __device__ __forceinline__ void fence_proxy_async() { simt_fence_proxy(); }
 
@@ -18,6 +18,8 @@ __device__ __forceinline__ void mbarrier_arrive(unsigned int barrier) { simt_mem
 __device__ __forceinline__ void mbarrier_arrive_expect(unsigned int barrier, unsigned int bytes) { simt_memory_barrier_arrive(barrier, bytes); }
 
 __device__ __forceinline__ void mbarrier_arrive_cluster(unsigned int barrier) { simt_memory_barrier_arrive(barrier, 0); }
+
+__device__ __forceinline__ void mbarrier_arrive_cluster_reader(unsigned int barrier) { simt_memory_barrier_arrive(barrier, 0); }
 
 __device__ __forceinline__ bool mbarrier_try_wait(unsigned int barrier, unsigned int parity) { return simt_memory_barrier_try_wait(barrier, parity) != 0; }
 
