@@ -7,13 +7,14 @@
 // Factors are bfloat16, sums float32; bias is BIAS and the result RESULT (float or bfloat16), rounded once, after the
 // bias; ACTIVATION says what is made of it before it is stored (common/product_epilogue.cuh). With SwiGLU `columns` are
 // the result's, half of right's.
-// The sums are those of common/warpgroup_tile.cuh, whatever CONSUMERS and TILE_COLUMNS are.
-// Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn; threads
-// and shared memory as the tile has them.
-// FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once.
+// The sums are those of common/warpgroup_tile.cuh, whatever CONSUMERS, TILE_COLUMNS and CLUSTER are.
+// Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn, in
+// clusters of CLUSTER, which read right once for all their blocks; threads and shared memory as the tile has them.
+// FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once; for a stage of a tile of 128×256, from the
+// second-level cache, 48 KB, and 32 KB in clusters of two.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, x · weightᵀ in tiles of 128×256: 168 registers at
 // the launch, of which setmaxnreg leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main
-// loop has 66 instructions for four m64n256k16.
+// loop has 66 instructions for four m64n256k16; in clusters of two 68, with as many registers and no fence.
 // One consumer: 80 registers with 64 columns, 40 with 16;
 // with GELU 108 and 59, with SwiGLU 72 and 38.
 #include "common/product_epilogue.cuh"
