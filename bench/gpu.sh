@@ -98,6 +98,11 @@ measure() {
     if wants kernels; then
         echo "== kernels"
         each=240 within "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
+        # The same products, each block for itself.
+        for run in matmul/record vocabulary_head/record; do
+            SKYLIGHT_CLUSTERS=off each=60 within "$bench" kernels --device "$device" --filter "$run" --output "$results/cuda-${run%/*}-without-clusters.json" 2>&1 |
+                tee "$results/${run%/*}-without-clusters.log"
+        done
     fi
     if wants torch && command -v python3 >/dev/null && within python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"

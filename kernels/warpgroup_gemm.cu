@@ -7,17 +7,18 @@
 // Factors are bfloat16, sums float32; bias is BIAS and the result RESULT (float or bfloat16), rounded once, after the
 // bias; ACTIVATION says what is made of it before it is stored (common/product_epilogue.cuh). With SwiGLU `columns` are
 // the result's, half of right's.
-// The sums are those of common/warpgroup_tile.cuh, whatever CONSUMERS, TILE_COLUMNS, PANELS and LEFT_ROWS are.
+// The sums are those of common/warpgroup_tile.cuh, whatever CONSUMERS, TILE_COLUMNS, CLUSTER, PANELS and LEFT_ROWS are.
 // Weights begin to come into the second-level cache before the kernel that makes left has ended.
-// Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn; threads
-// and shared memory as the tile has them.
-// FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once.
+// Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn, in
+// clusters of CLUSTER, which read right once for all their blocks; threads and shared memory as the tile has them.
+// FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once; for a stage of a tile of 128×256, from the
+// second-level cache, 48 KB, and 32 KB in clusters of two.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, x · weightᵀ in tiles of 128×256: 168 registers at
 // the launch, of which setmaxnreg leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main
-// loop has 47 instructions for four m64n256k16 (66 before descriptors were in uniform registers).
+// loop has 47 instructions for four m64n256k16 (66 before descriptors were in uniform registers); in clusters of two 49.
 // One consumer: 72 registers with 64 columns, 39 with 16; a pass of the latter has 72 instructions for eight
-// m64n16k16, which read 4 KiB of the weight, where a single panel had 78 for 2 KiB. For up to eight rows a multiprocessor
-// has 128 KiB of the weight in flight, four blocks of eight stages; for more rows 40 KiB (32 before).
+// m64n16k16, which read 4 KiB of the weight, where a single panel had 78 for 2 KiB. For up to eight rows a
+// multiprocessor has 128 KiB of the weight in flight, four blocks of eight stages; for more rows 40 KiB (32 before).
 #include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
 #include "common/warpgroup_tile.cuh"

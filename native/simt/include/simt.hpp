@@ -93,6 +93,7 @@ void simt_set_registers(int registers, int increase);
 void simt_memory_barrier_initialize(unsigned int barrier, unsigned int count);
 void simt_memory_barrier_invalidate(unsigned int barrier);
 void simt_memory_barrier_arrive(unsigned int barrier, unsigned int bytes);
+void simt_memory_barrier_leave(unsigned int barrier);
 int simt_memory_barrier_try_wait(unsigned int barrier, unsigned int parity);
 void simt_memory_barrier_wait(unsigned int barrier, unsigned int parity);
 void simt_fence_memory_barriers();

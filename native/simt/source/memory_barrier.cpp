@@ -50,15 +50,22 @@ void check_block(std::uint32_t key, const char* what, const Site& site) {
                                                    " of the cluster, which has returned", site);
 }
 
+void learn(Warp& warp, const MemoryBarrier& barrier) {
+    acquire(warp, barrier.completed);
+    join(warp.overwritable, barrier.left);
+    warp.epoch = ++this_worker->now;
+}
+
 void end_phase_when_complete(MemoryBarrier& barrier) {
     if (barrier.pending != 0 || barrier.bytes != 0) return;
     barrier.phase++;
     barrier.pending = barrier.count;
     barrier.completed = std::move(barrier.arriving);
     barrier.arriving.clear();
+    barrier.left = std::move(barrier.leaving);
+    barrier.leaving.clear();
     for (Thread* thread : barrier.waiting) {
-        acquire(*thread->warp, barrier.completed);
-        thread->warp->epoch = ++this_worker->now;
+        learn(*thread->warp, barrier);
         wake(*thread);
     }
     barrier.waiting.clear();
@@ -89,7 +96,7 @@ bool deliver_for(std::uint32_t key) {
     return false;
 }
 
-void arrive(std::uint32_t address, unsigned bytes, const char* what, const Site& site) {
+void arrive(std::uint32_t address, unsigned bytes, bool only_leaves, const char* what, const Site& site) {
     const std::uint32_t key = touch(address, Access::atomic, what, site);
     check_block(key, what, site);
     MemoryBarrier& barrier = find(key, what, site);
@@ -97,7 +104,7 @@ void arrive(std::uint32_t address, unsigned bytes, const char* what, const Site&
         fail_current(CUDA_ERROR_LAUNCH_FAILED, std::string(what) + ": more than the " + std::to_string(barrier.count) +
                                                    " arrivals that the mbarrier, initialised at " + describe(barrier.initialized) + ", expects in a phase", site);
     Warp& warp = *current_thread().warp;
-    release(warp, barrier.arriving);
+    release(warp, only_leaves ? barrier.leaving : barrier.arriving);
     warp.epoch = ++this_worker->now;
     barrier.bytes += bytes;
     if (barrier.bytes > largest_count)
@@ -113,8 +120,7 @@ unsigned checked_parity(unsigned parity, const Site& site) {
 
 void take_phase(const MemoryBarrier& barrier) {
     Thread& thread = current_thread();
-    acquire(*thread.warp, barrier.completed);
-    thread.warp->epoch = ++this_worker->now;
+    learn(*thread.warp, barrier);
     thread.idle_polls = 0;
 }
 
@@ -185,7 +191,11 @@ SIMT_EXPORT void simt_memory_barrier_invalidate(unsigned address) {
 }
 
 SIMT_EXPORT void simt_memory_barrier_arrive(unsigned address, unsigned bytes) {
-    arrive(address, bytes, bytes == 0 ? "mbarrier.arrive" : "mbarrier.arrive.expect_tx", call_site(__builtin_return_address(0)));
+    arrive(address, bytes, false, bytes == 0 ? "mbarrier.arrive" : "mbarrier.arrive.expect_tx", call_site(__builtin_return_address(0)));
+}
+
+SIMT_EXPORT void simt_memory_barrier_leave(unsigned address) {
+    arrive(address, 0, true, "mbarrier.arrive", call_site(__builtin_return_address(0)));
 }
 
 // One look at the barrier, after the other threads have had their turn.

@@ -176,6 +176,7 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             warp.epoch = ++worker.now;
             warp.barriers_fenced = 0;
             warp.known.assign(2 * worker.warps.size(), 0);
+            warp.overwritable.assign(2 * worker.warps.size(), 0);
             warp.open_products.clear();
             warp.committed_products.clear();
             warp.accumulators.clear();

@@ -63,23 +63,25 @@ void SharedShadow::begin_cluster(Worker& worker) {
     worker.started = started_;
 }
 
-bool SharedShadow::unordered(const Record& earlier, const Record& mine) const {
+bool SharedShadow::unordered(const Record& earlier, const Record& mine, Access access) const {
     if (earlier.epoch <= started_) return false;
     if (earlier.warp == mine.warp) return earlier.lane != mine.lane && earlier.epoch >= mine.epoch;
-    return earlier.epoch > current_thread().warp->known[earlier.warp];
+    const Warp& warp = *current_thread().warp;
+    if (earlier.epoch <= warp.known[earlier.warp]) return false;
+    return access == Access::read || earlier.epoch > warp.overwritable[earlier.warp];
 }
 
 void SharedShadow::touch(Cell& cell, Access access, const Record& mine, unsigned offset, const Site& site) {
     const bool both_atomic = access == Access::atomic && cell.write.atomic;
-    if (!both_atomic && unordered(cell.write, mine)) report_race(cell.write, true, access, offset, site);
+    if (!both_atomic && unordered(cell.write, mine, access)) report_race(cell.write, true, access, offset, site);
     if (access == Access::read) {
         // Two readers are enough: the first one not yet ordered before the others, and the latest of another thread.
-        if (!unordered(cell.first_read, mine)) cell.first_read = mine;
+        if (!unordered(cell.first_read, mine, access)) cell.first_read = mine;
         else cell.last_read = mine;
         return;
     }
-    if (unordered(cell.first_read, mine)) report_race(cell.first_read, false, access, offset, site);
-    if (unordered(cell.last_read, mine)) report_race(cell.last_read, false, access, offset, site);
+    if (unordered(cell.first_read, mine, access)) report_race(cell.first_read, false, access, offset, site);
+    if (unordered(cell.last_read, mine, access)) report_race(cell.last_read, false, access, offset, site);
     cell.write = mine;
     cell.first_read.epoch = 0;
     cell.last_read.epoch = 0;

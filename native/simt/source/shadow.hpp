@@ -69,7 +69,7 @@ private:
 
     void check_readers(unsigned rank, unsigned offset, Access access, const Site& site) const;
     void check_fenced(const Record& write, unsigned offset, const Site& site) const;
-    bool unordered(const Record& earlier, const Record& mine) const;
+    bool unordered(const Record& earlier, const Record& mine, Access access) const;
     [[noreturn]] void report_race(const Record& earlier, bool earlier_writes, Access access, unsigned offset, const Site& site) const;
 
     Word* words_ = nullptr;

@@ -74,6 +74,7 @@ struct MemoryBarrier {
     long bytes = 0;        // expected minus arrived
     unsigned phase = 0;    // phases that have ended
     std::vector<std::uint32_t> arriving, completed;  // what the arrivals of this and of the last phase know
+    std::vector<std::uint32_t> leaving, left;        // the same of those that show nothing, but let it be overwritten
     std::vector<Thread*> waiting;
     Site initialized;
 };
@@ -143,6 +144,7 @@ struct Warp {
     // Per warp of the cluster the newest epoch that is ordered before this warp's next access; then the same once more for what is
     // also visible to tensor cores and the copy engine, through a proxy fence.
     std::vector<std::uint32_t> known;
+    std::vector<std::uint32_t> overwritable;  // the same for what this warp may write over, but not read
     std::vector<WarpgroupProduct> open_products;
     std::deque<std::vector<WarpgroupProduct>> committed_products;
     std::map<float*, FlyingAccumulator> accumulators;

@@ -119,10 +119,33 @@ internal sealed unsafe class EmulatedKernels : IDisposable
                 *(ulong*)parameters[slot++] = 1 + (ulong)argument.Bits;
         }
 
-        Emulator.Check(Emulator.cuLaunchKernel(
-            function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X,
-            (uint)launch.Threads.Y, (uint)launch.Threads.Z,
-            (uint)launch.SharedBytes, _emulator.Stream, parameters, null));
+        const int ClusterDimension = 4, ProgrammaticLaunch = 6;
+        Emulator.LaunchAttribute* attributes = stackalloc Emulator.LaunchAttribute[2];
+        uint attributeCount = 0;
+        if (launch.ClusterSize is { Count: > 1 } cluster)
+            attributes[attributeCount++] = new()
+            {
+                Id = ClusterDimension,
+                X = (uint)cluster.X,
+                Y = (uint)cluster.Y,
+                Z = (uint)cluster.Z,
+            };
+        if (launch.IsProgrammatic)
+            attributes[attributeCount++] = new() { Id = ProgrammaticLaunch, X = 1 };
+        Emulator.LaunchConfiguration configuration = new()
+        {
+            GridX = (uint)launch.Grid.X,
+            GridY = (uint)launch.Grid.Y,
+            GridZ = (uint)launch.Grid.Z,
+            BlockX = (uint)launch.Threads.X,
+            BlockY = (uint)launch.Threads.Y,
+            BlockZ = (uint)launch.Threads.Z,
+            SharedBytes = (uint)launch.SharedBytes,
+            Stream = _emulator.Stream,
+            Attributes = attributes,
+            AttributeCount = attributeCount,
+        };
+        Emulator.Check(Emulator.cuLaunchKernelEx(&configuration, function, parameters, null));
         Emulator.Check(Emulator.cuStreamSynchronize(_emulator.Stream));
     }
 }

@@ -48,6 +48,90 @@ public sealed class WarpgroupProductTests
     }
 
     [Theory]
+    [MemberData(nameof(Modes))]
+    public void Clusters_give_the_bits_of_single_blocks(string schedule, string mode)
+    {
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", mode);
+        // Rows of tiles: one and two of a pair, and an odd number; several tiles for a cluster, and clusters side by side.
+        foreach ((int rows, int columns, int inner, int batch, int multiprocessors) in ((int, int, int, int, int)[])[
+            (5, 24, 8, 1, 2), (136, 280, 456, 1, 2), (296, 280, 72, 2, 4), (264, 136, 136, 3, 1)])
+        {
+            foreach ((bool transposeLeft, bool transposeRight, WarpgroupTile tile) in ((bool, bool, WarpgroupTile)[])[
+                (false, true, WarpgroupTile.Largest), (false, true, WarpgroupTile.Large), (false, false, WarpgroupTile.Largest),
+                (true, false, WarpgroupTile.Large), (true, true, WarpgroupTile.Small)])
+            {
+                int tall = transposeLeft ? (rows + 7) / 8 * 8 : rows;
+                var data = new Factors(tall, columns, inner, transposeLeft, transposeRight)
+                {
+                    Batch = batch,
+                    Target = CudaTarget.Hopper with { MultiprocessorCount = multiprocessors },
+                };
+                Assert.Equal(Bits(data.Run(kernels, tile)), Bits(data.Run(kernels, tile with { Cluster = 2 })));
+            }
+        }
+    }
+
+    [Fact]
+    public void A_cluster_reads_its_right_factor_once()
+    {
+        // Four tiles of two stages, each of 16 KB of left and 32 KB of right.
+        const int Left = 16 << 10, Right = 32 << 10;
+        using var kernels = new EmulatedKernels();
+        var data = new Factors(256, 512, 128, false, true);
+        Assert.Equal(4 * 2 * (Left + Right), Loaded(WarpgroupTile.Largest));
+        Assert.Equal(4 * 2 * (Left + Right / 2), Loaded(WarpgroupTile.Largest with { Cluster = 2 }));
+
+        int Loaded(WarpgroupTile tile)
+        {
+            Emulator.Configure("counters", "on");
+            Emulator.Check(Emulator.simtCountersReset());
+            data.Run(kernels, tile);
+            Emulator.Check(Emulator.simtCountersRead("warpgroup_product", out EmulatorCounters counters));
+            Emulator.Configure("counters", "off");
+            return (int)counters.BulkLoadBytes;
+        }
+    }
+
+    [Fact]
+    public void Clusters_make_what_fills_the_card_with_them()
+    {
+        CudaTarget hopper = CudaTarget.Hopper;
+        KernelLaunch launch = Launch(8192, 37_888, 3584, hopper);
+        Assert.Equal((new Dim3(132), new Dim3(2), "2"), (launch.Grid, launch.ClusterSize, launch.Defines["CLUSTER"]));
+        // A card with an odd number of multiprocessors has one block fewer.
+        launch = Launch(256, 14_336, 896, hopper with { MultiprocessorCount = 113 });
+        Assert.Equal((new Dim3(112), new Dim3(2)), (launch.Grid, launch.ClusterSize));
+        // Decoding, one row of tiles, too few of them, a third row that would cost a round; and who does not want them.
+        foreach (KernelLaunch single in (KernelLaunch[])[Launch(16, 37_888, 3584, hopper), Launch(128, 37_888, 3584, hopper),
+            Launch(1024, 896, 4864, hopper), Launch(300, 11_264, 896, hopper),
+            Launch(8192, 37_888, 3584, hopper with { UsesClusters = false })])
+        {
+            Assert.Equal(new Dim3(1), single.ClusterSize);
+            Assert.DoesNotContain("CLUSTER", single.Defines.Keys);
+        }
+
+        static KernelLaunch Launch(int rows, int columns, int inner, CudaTarget target) => Assert.Single(
+            CudaBindings.Standard.Describe(new MatMul(), [Half(rows, inner), Weight(columns, inner)], target).Launches);
+    }
+
+    [Fact]
+    public void Clusters_can_be_turned_off()
+    {
+        foreach (bool? wanted in (bool?[])[null, true, false])
+        {
+            using var card = new CudaDevice(new CudaDeviceOptions
+            {
+                Libraries = CudaLibraries.LoadSimulated(),
+                CacheFolder = "",
+                Clusters = wanted,
+            });
+            Assert.Equal(wanted ?? true, card.Target.UsesClusters);
+        }
+    }
+
+    [Theory]
     [InlineData(false, true)]
     [InlineData(true, false)]
     public void Batches(bool transposeA, bool transposeB)
@@ -100,10 +184,10 @@ public sealed class WarpgroupProductTests
         Assert.Equal(WarpgroupTile.Small, Choose(64, 37_888, 3584));
         Assert.Equal(WarpgroupTile.Small, Choose(1024, 896, 4864));
         // One round either way, and five rounds rather than three of twice the length; then two, and one.
-        Assert.Equal(WarpgroupTile.Large, Choose(256, 8448, 896));
-        Assert.Equal(WarpgroupTile.Large, Choose(1024, 9728, 896));
+        Assert.Equal(WarpgroupTile.Large with { Cluster = 2 }, Choose(256, 8448, 896));
+        Assert.Equal(WarpgroupTile.Large with { Cluster = 2 }, Choose(1024, 9728, 896));
         Assert.Equal(WarpgroupTile.Largest, Choose(256, 9728, 896));
-        Assert.Equal(WarpgroupTile.Largest, Choose(8192, 37_888, 3584));
+        Assert.Equal(WarpgroupTile.Largest with { Cluster = 2 }, Choose(8192, 37_888, 3584));
         // The weight of an input's gradient does not lie as the narrow tile reads it.
         Assert.Equal(WarpgroupTile.Small, Choose(1, 896, 4864, transposeRight: false));
         Assert.All(WarpgroupTile.All, tile => Assert.InRange(tile.SharedBytes * tile.Blocks, 1, 226 * 1024));
@@ -112,7 +196,7 @@ public sealed class WarpgroupProductTests
             WarpgroupTile.Choose(new MatrixProduct(default, default, default, rows, columns, inner)
             {
                 TransposeRight = transposeRight,
-            }, CudaTarget.Hopper.MultiprocessorCount);
+            }, CudaTarget.Hopper);
     }
 
     [Theory]
@@ -210,23 +294,53 @@ public sealed class WarpgroupProductTests
 
     [Theory]
     [MemberData(nameof(Mistakes))]
-    public void A_mistake_in_the_kernel_is_found(string right, string wrong, string findings)
+    public void A_mistake_in_the_kernel_is_found(string right, string wrong, string findings) =>
+        Finds(right, wrong, findings, WarpgroupTile.Small);
+
+    private static void Finds(string right, string wrong, string findings, WarpgroupTile tile)
     {
         KernelSource mistaken = Mistaken("warpgroup_gemm.cu", right, wrong);
         using var kernels = new EmulatedKernels();
-        // More stages than are kept, and more tiles than blocks.
-        var data = new Factors(72, 136, 520, false, true) { Target = CudaTarget.Hopper with { MultiprocessorCount = 1 } };
-        float[] expected = data.Run(kernels, WarpgroupTile.Small);
+        // More stages than are kept, more tiles than blocks, and an odd number of rows of tiles.
+        var data = new Factors(136, 136, 520, false, true) { Target = CudaTarget.Hopper with { MultiprocessorCount = 1 } };
+        float[] expected = data.Run(kernels, tile);
         if (findings.Length == 0)
         {
-            Assert.NotEqual(Bits(expected), Bits(data.Run(kernels, WarpgroupTile.Small, mistaken)));
+            Assert.NotEqual(Bits(expected), Bits(data.Run(kernels, tile, mistaken)));
             return;
         }
 
-        string report = Assert.ThrowsAny<Exception>(() => data.Run(kernels, WarpgroupTile.Small, mistaken)).Message;
+        string report = Assert.ThrowsAny<Exception>(() => data.Run(kernels, tile, mistaken)).Message;
         Assert.Contains("warpgroup_product", report, StringComparison.Ordinal);
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
     }
+
+    /// <summary>The same of a cluster, whose blocks fill each other's stages.</summary>
+    public static TheoryData<string, string, string> ClusterMistakes => new()
+    {
+        // Stages that are given back though the other block's consumers have not left them, or never.
+        { "Cluster * Consumers * group_threads", "Consumers * group_threads", "may still be reading it|more than the" },
+        { "else if (lane < Cluster)", "else if (lane == (int)cluster_rank())", "4 of 8 arrivals in phase" },
+        { "mbarrier_arrive_cluster_reader(map_shared(empty, lane))", "mbarrier_arrive(empty)", "may still be reading it" },
+        // Copies that do not come to both blocks, are not counted, or lie where the other block's do.
+        { "(1 << Blocks) - 1)", "1)", "misses 8192 bytes" },
+        { "(1 << Blocks) - 1)", "1 << cluster_rank())", "misses 4096 bytes" },
+        { "expect(barrier, loaded_bytes)", "expect(barrier, loaded_bytes - 4096)", "no wait covers that copy|misses -" },
+        { "tile += own * stage_inner * 2;", "", "may still be filling it" },
+        { "first += own;", "", "" },
+        // A barrier that the other block does not know of yet, by a barrier of the block or without a fence.
+        { "cluster_arrive_relaxed(); cluster_wait();", "synchronize_block();", "are no initialised mbarrier|not ordered by any barrier" },
+        { "fence_mbarrier_initialize();", "", "not ordered by any barrier" },
+        // A block that leaves before the other one's last arrivals, blocks that make the same tile, or another number of them.
+        { "if constexpr (Cluster > 1) {", "if constexpr (Cluster > 2) {", "which has returned" },
+        { "const int own = Cluster == 1 ? 0 : (int)cluster_rank();", "const int own = 0;", "" },
+        { "(int)blockIdx.x / Cluster; tile", "(int)blockIdx.x; tile", "arrivals in phase|which has returned" },
+    };
+
+    [Theory]
+    [MemberData(nameof(ClusterMistakes))]
+    public void A_mistake_with_clusters_is_found(string right, string wrong, string findings) =>
+        Finds(right, wrong, findings, WarpgroupTile.Small with { Cluster = 2 });
 
     /// <summary>A kernel of warpgroups with their headers in its text, and a mistake in any of them.</summary>
     internal static KernelSource Mistaken(string resource, string right, string wrong) => KernelText.Mistaken(resource, right,
@@ -248,15 +362,16 @@ public sealed class WarpgroupProductTests
     /// <summary>Factors and a bias with random numbers.</summary>
     private sealed record Factors(int Rows, int Columns, int Inner, bool TransposeLeft, bool TransposeRight)
     {
-        private readonly BFloat16[] _left = Random(1, Rows * Inner), _right = Random(2, Columns * Inner),
-            _bias = Random(3, Columns);
+        private readonly BFloat16[] _bias = Random(3, Columns);
+
+        public int Batch { get; init; } = 1;
 
         public CudaTarget Target { get; init; } = CudaTarget.Hopper with { MultiprocessorCount = 2 };
 
         /// <summary>Their product by a tile of warpgroups; null: by <c>mma.sync</c>.</summary>
         public float[] Run(EmulatedKernels kernels, WarpgroupTile? tile, KernelSource? source = null)
         {
-            TensorType output = TensorType.Float32(Rows, Columns);
+            TensorType output = TensorType.Float32(Batch * Rows, Columns);
             var kernel = new CudaKernelBuilder(new BatchedMatMul(TransposeLeft, TransposeRight),
                 [Half(TransposeLeft ? [Inner, Rows] : [Rows, Inner]), Half(TransposeRight ? [Columns, Inner] : [Inner, Columns]),
                     Half(Columns)], [output], Target);
@@ -265,12 +380,14 @@ public sealed class WarpgroupProductTests
                 TransposeLeft = TransposeLeft,
                 TransposeRight = TransposeRight,
                 Bias = kernel.Input(2),
+                Batch = Batch,
             };
             if (tile is { } given)
                 MatMulBindings.QueueWarpgroups(kernel, product, DataType.Float32, given, source);
             else
                 MatMulBindings.Queue(kernel, product, MatrixTile.Medium);
-            return kernels.Run<float>(kernel.Build(), output, _left, _right, _bias);
+            return kernels.Run<float>(kernel.Build(), output, Random(1, Batch * Rows * Inner),
+                Random(2, Batch * Columns * Inner), _bias);
         }
     }
 }

@@ -9,6 +9,8 @@ public sealed class HopperBugTests
 {
     private const int LaunchTimeout = 702, LaunchFailed = 719;
 
+    private const string OtherNumber = "load_cluster(map_shared(barrier + 68, cluster_rank() ^ 1))";
+
     private const string Includes = """
         #include "ptx/cluster.cuh"
         #include "ptx/mbarrier.cuh"
@@ -178,6 +180,45 @@ public sealed class HopperBugTests
                 cluster_wait();
             }
             """, threads: 32, shared: 256, schedule: schedule, cluster: 2);
+
+    [Theory]
+    [InlineData("fence_mbarrier_initialize();", "mbarrier_arrive_cluster_reader", "1", "")]
+    [InlineData("", "mbarrier_arrive_cluster_reader", "1", "atomic update")]
+    [InlineData("fence_mbarrier_initialize(); s[1] = 1;", "mbarrier_arrive_cluster", OtherNumber, "")]
+    [InlineData("fence_mbarrier_initialize(); s[1] = 1;", "mbarrier_arrive_cluster_reader", OtherNumber, "read and the write")]
+    public void ArrivalsWithoutAFenceShowNothingToOtherBlocks(string fence, string arrive, string value, string finding)
+    {
+        string source = Includes + $$"""
+            extern "C" __global__ void bug(float* x) {
+                SHARED(memory);
+                unsigned int barrier = shared_address(memory);
+                float* s = reinterpret_cast<float*>(memory + 64);
+                if (threadIdx.x == 0) {
+                    mbarrier_initialize(barrier, 1); // BUG
+                    {{fence}} // BUG
+                }
+                cluster_arrive_relaxed();
+                cluster_wait();
+                if (threadIdx.x == 0) {
+                    {{arrive}}(map_shared(barrier, cluster_rank() ^ 1)); // BUG
+                    mbarrier_wait(barrier, 0);
+                    x[cluster_rank()] = {{value}}; // BUG
+                }
+                cluster_arrive();
+                cluster_wait();
+            }
+            """;
+        if (finding.Length > 0)
+        {
+            PlantedBugTests.Finds(LaunchFailed, finding, source, threads: 32, shared: 256, cluster: 2);
+            return;
+        }
+
+        using Emulator emulator = new() { ClusterSize = 2 };
+        ulong x = emulator.Upload(new float[2]);
+        emulator.Run(emulator.Kernel(source, "bug"), 2, 32, 256, x);
+        Assert.Equal([1f, 1f], emulator.Download<float>(x, 2));
+    }
 
     [Fact]
     public void RegistersThatDoNotExistAreFound() =>

@@ -19,7 +19,7 @@ __device__ __forceinline__ void mbarrier_arrive_expect(unsigned int barrier, uns
 
 __device__ __forceinline__ void mbarrier_arrive_cluster(unsigned int barrier) { simt_memory_barrier_arrive(barrier, 0); }
 
-__device__ __forceinline__ void mbarrier_arrive_cluster_reader(unsigned int barrier) { simt_memory_barrier_arrive(barrier, 0); }
+__device__ __forceinline__ void mbarrier_arrive_cluster_reader(unsigned int barrier) { simt_memory_barrier_leave(barrier); }
 
 __device__ __forceinline__ bool mbarrier_try_wait(unsigned int barrier, unsigned int parity) { return simt_memory_barrier_try_wait(barrier, parity) != 0; }
 
