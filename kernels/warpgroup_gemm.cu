@@ -19,7 +19,6 @@
 #include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
 #include "common/warpgroup_tile.cuh"
-#include "ptx/grid.cuh"
 
 using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
 
@@ -71,8 +70,6 @@ __device__ __forceinline__ void activate(Product::Sums& sums) {
 extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     warpgroup_product(const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right, int loaded_bytes,
                       const BIAS* bias, RESULT* result, int rows, int columns, int inner, int batch) {
-    grid_wait();
-    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const ResultTiles<Product::tile_rows, result_columns> tiles{rows, columns, batch};
     const auto finish = [&](Product::Sums& sums, int row, int column, int matrix) {

@@ -64,6 +64,7 @@ public sealed class CudaDevice : Device
         Products = new ProductLibrary(this);
         _staging = new StagingMemory(Stream);
         Status = new KernelStatus(this);
+        Counters = new KernelCounters(this);
         try
         {
             // First, so that the probe launches as everything else does.
@@ -132,6 +133,8 @@ public sealed class CudaDevice : Device
     internal ProductLibrary Products { get; }
 
     internal KernelStatus Status { get; }
+
+    internal KernelCounters Counters { get; }
 
     /// <summary>How many copies to the card were queued.</summary>
     internal long Uploads => _staging.Uploads;
@@ -373,6 +376,7 @@ public sealed class CudaDevice : Device
         _context.TryMakeCurrent();
         int result = Driver.StreamSynchronize(Stream.Value);
         Status.Dispose();
+        Counters.Dispose();
         _staging.Dispose();
         Products.Dispose();
         Modules.Dispose();
