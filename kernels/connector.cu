@@ -1,5 +1,5 @@
 // The first half of the connector, without the shuffled and the normalised activations in memory.
-//   connector_statistics  of common/shuffled_tokens.cuh
+//   connector_statistics  hidden → (−mean / standard deviation, 1 / standard deviation) [rows] of every shuffled token
 //   connector_inner       inner [rows, columns] = GELU(LayerNorm(shuffled) [rows, 4·width] · weightᵀ + bias), weight
 //                         [columns, 4·width]
 // hidden is [images·(1 + grid_height·grid_width), width] with the class token first; shuffled token (i, j) of an image
@@ -10,12 +10,12 @@
 // are rounded to bfloat16 on their way into the product, the GELU (with the error function) is taken of the unrounded
 // sum. The second half of the connector is matrix_product of gemm.cu.
 // ALIGNED 1: width is a multiple of 8.
-// Launch: connector_statistics one block of 128 threads per row; connector_inner as matrix_product, with statistics and
+// Launch: connector_statistics a warp per row, blocks of 128 threads; connector_inner as matrix_product, with statistics and
 // gather in the loader of the left tiles: chunks are read before the products of an iteration, normalised and stored
 // after them.
 // FLOPs: 8·rows·columns·width. Bytes: hidden twice, weight and inner once; with one block per tile column, hidden again
 // from the second-level cache.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4: no spills; connector_statistics 36 registers, connector_inner
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4: no spills; connector_statistics 64 registers (32 without ALIGNED), connector_inner
 // 122 (sm_90a: 118) with tile 128×64×32 and 162 with 64×64×64, ALIGNED; 194 without; with a quantised weight 110–116
 // and 177 (sm_80). Rejected: 128×128×32, which takes 156, one block of 256 threads.
 #include "common/activation.cuh"
@@ -123,6 +123,20 @@ struct NormalizingLoader {
         }
     }
 };
+
+constexpr int statistics_threads = 128;
+
+extern "C" __global__ void __launch_bounds__(statistics_threads)
+    connector_statistics(const bfloat16* hidden, float* statistics, int rows, int grid_height, int grid_width,
+                         int width, float epsilon) {
+    const int row = (int)(blockIdx.x * statistics_threads + threadIdx.x) / 32;
+    if (row >= rows)
+        return;
+    const Shuffle shuffle{grid_height, grid_width, width};
+    const Pack<float, 2> pair = token_statistics(hidden + shuffle.first(row), shuffle, epsilon);
+    if (lane_index() == 0)
+        store_pack<2>(statistics + 2LL * row, pair);
+}
 
 extern "C" __global__ void __launch_bounds__(Product::threads)
     connector_inner(const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias,

@@ -1,19 +1,23 @@
 // The first half of the connector by warpgroup instructions (sm_90a); see connector.cu, which it is of other cards and
 // quantised weights.
-//   connector_statistics       of common/shuffled_tokens.cuh
 //   warpgroup_connector_inner  inner [rows, columns] = GELU(LayerNorm(shuffled) [rows, 4·width] · weightᵀ + bias),
-//                              weight [columns, 4·width]
+//                              weight [columns, 4·width]; on the way statistics [rows] (common/shuffled_tokens.cuh)
 // The weight comes as a tensor map; NORM (weight and bias of the LayerNorm) and BIAS are float or bfloat16, width is a
 // multiple of 8. Rounding is that of connector.cu: normalised activations to bfloat16, the GELU of the unrounded sum.
 // All threads of the producer bring in the tokens: read a stage ahead into registers, normalised and stored with the
 // swizzle of the copy engine, seen by the tensor cores behind a proxy fence; one of them has the engine bring the
 // weight. The sums are those of common/warpgroup_tile.cuh. The second half of the connector is warpgroup_product.
-// Statistics are a launch of their own: within this one every column of tiles would make them again, before its first
-// product.
+// Statistics come first, each row's once, by all warps of all blocks: a warp takes a row, in the order in which they
+// ask, until there are none left; only then a block waits for those of others. Whoever waits, waits for rows that warps
+// have taken which wait for nobody, so however few blocks are resident, all goes on. Within tiles every column of them
+// would make statistics again, before its first product. All warps make them, because a row has enough to read for
+// each, and before setmaxnreg, when all have registers enough. Decided against: waiting for a tile's own rows only,
+// since rows go out in order and blocks have none to multiply before all are taken; the producer spilled registers.
 // Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn; threads
 // and shared memory as the tile has them. CONSUMERS is 2: a producer of one warp would be too slow.
-// FLOPs: 8·rows·columns·width. Bytes: hidden twice, weight and inner once; hidden again for every column of tiles, from
-// the second-level cache.
+// FLOPs: 8·rows·columns·width. Bytes: hidden for statistics (8·rows·width, and again from the caches for the variance,
+// and 8 for each row written and read), then hidden, weight and inner once; hidden again for every column of tiles,
+// from the second-level cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of
 // which setmaxnreg leaves 104 to the producer and gives 200 to a consumer; no spills. A pass of the producer has 350 to
 // 363 instructions, in which four m64n256k16 of both consumers take 1024 cycles, four m64n128k16 512.
@@ -50,6 +54,13 @@ struct Words {
     }
 };
 
+// Zeros at the beginning, and again at the end (KernelLaunch.Counters).
+struct Progress {
+    int taken;   // rows, and then one for each warp that finds none left; the last of those clears it
+    int stored;  // rows whose statistics are there
+    int ended;   // blocks that have seen all of them; the last one clears both
+};
+
 // Fills a stage: with tokens, normalised, and with what the copy engine brings of the weight.
 struct NormalizingLoader {
     static constexpr int threads = group_threads, arrivals = 1 + group_threads / 32;
@@ -62,9 +73,11 @@ struct NormalizingLoader {
     const TensorMap* weight;
     int loaded_bytes;
     const bfloat16* hidden;
-    const float* statistics;
+    float* statistics;
     const NORM *norm_weight, *norm_bias;
     Shuffle shuffle;
+    float epsilon;
+    Progress* progress;
     int rows;
 
     // Of this thread: where each of its tokens begins, and what it has read for the next stage, in words: eight
@@ -75,6 +88,37 @@ struct NormalizingLoader {
     Words<NORM> scale, shift;
 
     __device__ __forceinline__ void prefetch() const { tma_prefetch(weight); }
+
+    // Makes statistics, of rows that no other warp has taken, and waits for those of others.
+    __device__ __forceinline__ void start() const {
+        grid_wait();
+        grid_launch_dependents();
+        for (;;) {
+            const int row = shuffle_index(lane_index() == 0 ? atomicAdd(&progress->taken, 1) : 0, 0);
+            if (row >= rows) {
+                if (row == rows + (int)gridDim.x * (Product::threads / 32) - 1 && lane_index() == 0)
+                    progress->taken = 0;
+                break;
+            }
+
+            const Pack<float, 2> pair = token_statistics(hidden + shuffle.first(row), shuffle, epsilon);
+            if (lane_index() == 0) {
+                store_pack<2>(statistics + 2LL * row, pair);
+                fence_device();
+                atomicAdd(&progress->stored, 1);
+            }
+        }
+
+        if (threadIdx.x == 0) {
+            while (atomicAdd(&progress->stored, 0) < rows)
+                __nanosleep(32);
+            fence_device();
+            if (atomicAdd(&progress->ended, 1) == (int)gridDim.x - 1) {
+                progress->stored = 0;
+                progress->ended = 0;
+            }
+        }
+    }
 
     static __device__ __forceinline__ int own_chunk() { return (int)threadIdx.x % Tokens::chunks; }
 
@@ -146,8 +190,9 @@ struct NormalizingLoader {
 
 extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     warpgroup_connector_inner(const __grid_constant__ TensorMap weight, int loaded_bytes, const bfloat16* hidden,
-                              const float* statistics, const NORM* norm_weight, const NORM* norm_bias, const BIAS* bias,
-                              bfloat16* inner, int rows, int columns, int grid_height, int grid_width, int width) {
+                              float* statistics, const NORM* norm_weight, const NORM* norm_bias, const BIAS* bias,
+                              bfloat16* inner, Progress* progress, int rows, int columns, int grid_height,
+                              int grid_width, int width, float epsilon) {
     SKYLIGHT_SHARED(shared);
     NormalizingLoader loader;
     loader.shared = shared;
@@ -158,6 +203,8 @@ extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     loader.norm_weight = norm_weight;
     loader.norm_bias = norm_bias;
     loader.shuffle = Shuffle{grid_height, grid_width, width};
+    loader.epsilon = epsilon;
+    loader.progress = progress;
     loader.rows = rows;
     const ResultTiles<Product::tile_rows, TILE_COLUMNS> tiles{rows, columns, 1};
     Product::multiply(shared, loader, 4 * width, tiles, [&](Product::Sums& sums, int row, int column, int) {

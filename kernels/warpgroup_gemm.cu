@@ -22,7 +22,6 @@
 #include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
 #include "common/warpgroup_tile.cuh"
-#include "ptx/grid.cuh"
 
 using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0, CLUSTER,
                               PANELS, LEFT_ROWS>;
@@ -96,8 +95,6 @@ extern "C" __global__ void __launch_bounds__(Product::threads, BLOCKS)
     const ResultTiles<Product::tile_rows, result_columns, CLUSTER> tiles{rows, columns, batch};
     const Loader loader{{&left, &right, loaded_bytes}, columns};
     Product::prefetch(loader, inner, tiles);
-    grid_wait();
-    grid_launch_dependents();
     const auto finish = [&](Product::Sums& sums, int row, int column, int matrix) {
         if (bias != nullptr)
             add_bias(sums, bias, column, columns);

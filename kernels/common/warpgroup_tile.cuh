@@ -18,6 +18,7 @@
 #include "common/matrix_tile.cuh"
 #include "common/warpgroup.cuh"
 #include "ptx/cluster.cuh"
+#include "ptx/grid.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
 
@@ -223,11 +224,19 @@ struct WarpgroupTile {
         const TensorMap *left, *right;
         int loaded_bytes;
 
+        // By one thread, before start.
         __device__ __forceinline__ void prefetch() const {
             tma_prefetch(left);
             tma_prefetch(right);
         }
 
+        // By all threads of the block, before any other; nothing is read or written before it.
+        __device__ __forceinline__ void start() const {
+            grid_wait();
+            grid_launch_dependents();
+        }
+
+        // Before the stages of a tile.
         __device__ __forceinline__ void begin_tile(int) const {}
 
         __device__ __forceinline__ void load(unsigned int stage, unsigned int barrier, int row, int column, int inner,
@@ -295,8 +304,10 @@ struct WarpgroupTile {
             }
 
             fence_mbarrier_initialize();
+            copies.prefetch();
         }
 
+        copies.start();
         // The other blocks' barriers are there before a copy or an arrival comes to them.
         if constexpr (Cluster == 1) {
             synchronize_block();
@@ -314,7 +325,6 @@ struct WarpgroupTile {
             if (threadIdx.x % group_threads >= Copies::threads)
                 return;
             Copies producer = copies;
-            producer.prefetch();
             tiles.visit([&](int row, int column, int matrix) {
                 producer.begin_tile(row);
                 for (int index = 0; index < count; index++) {

@@ -65,6 +65,7 @@ public sealed class CudaDevice : Device
         Products = new ProductLibrary(this);
         _staging = new StagingMemory(Stream);
         Status = new KernelStatus(this);
+        Counters = new KernelCounters(this);
         try
         {
             // First, so that the probe launches as everything else does.
@@ -134,6 +135,8 @@ public sealed class CudaDevice : Device
     internal ProductLibrary Products { get; }
 
     internal KernelStatus Status { get; }
+
+    internal KernelCounters Counters { get; }
 
     /// <summary>How many copies to the card were queued.</summary>
     internal long Uploads => _staging.Uploads;
@@ -375,6 +378,7 @@ public sealed class CudaDevice : Device
         _context.TryMakeCurrent();
         int result = Driver.StreamSynchronize(Stream.Value);
         Status.Dispose();
+        Counters.Dispose();
         _staging.Dispose();
         Products.Dispose();
         Modules.Dispose();

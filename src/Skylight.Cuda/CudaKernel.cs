@@ -119,6 +119,9 @@ internal sealed class CudaKernel : Kernel
                         _values[slot++] = device.Status.Tag(description.OpName,
                             description.StatusMessages[(int)argument.Bits]);
                         break;
+                    case KernelArgumentKind.Counters:
+                        _values[slot++] = (long)device.Counters.Address;
+                        break;
                     default:
                         _values[slot++] = argument.Bits;
                         break;

@@ -26,6 +26,9 @@ public enum KernelArgumentKind
 
     /// <summary><c>const __grid_constant__ TensorMap</c>: an operand as the bulk copy engine reads it.</summary>
     TensorMap,
+
+    /// <summary>A pointer to integers that are zeros before and after every launch.</summary>
+    Counters,
 }
 
 /// <summary>One argument of a launch.</summary>
@@ -179,6 +182,12 @@ public sealed class KernelLaunch
         ArgumentException.ThrowIfNullOrEmpty(message);
         return Argument(new KernelArgument(KernelArgumentKind.Status, Bits: _builder.AddStatus(message)));
     }
+
+    /// <summary>
+    /// A pointer to 16 <c>int</c>s of the device by which blocks of the launch tell each other how far they are: zeros when
+    /// the kernel begins, and the kernel must leave zeros.
+    /// </summary>
+    internal KernelLaunch Counters() => Argument(new KernelArgument(KernelArgumentKind.Counters));
 
     /// <summary>An operand as the bulk copy engine reads it (Hopper and newer).</summary>
     /// <param name="operand">The first matrix.</param>

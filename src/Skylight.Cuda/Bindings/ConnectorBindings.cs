@@ -9,7 +9,7 @@ namespace Skylight.Cuda.Bindings;
 /// </summary>
 internal static class ConnectorBindings
 {
-    private const int StatisticsThreads = 128, StatisticsSharedBytes = StatisticsThreads / 32 * sizeof(float);
+    private const int StatisticsThreads = 128;
 
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings) =>
@@ -56,7 +56,7 @@ internal static class ConnectorBindings
         kernel.Outputs[0].Shape.Rows, kernel.Inputs[3].Shape[0], kernel.Inputs[3].Shape[1])
     { TransposeRight = true };
 
-    /// <summary>Queues statistics and the first product by warpgroups (Hopper).</summary>
+    /// <summary>Queues the first product, with the statistics, by warpgroups (Hopper).</summary>
     private static void QueueWarpgroups(FusedConnector op, CudaKernelBuilder kernel, CudaScratch inner, WarpgroupTile? tile,
         KernelSource? given)
     {
@@ -64,13 +64,11 @@ internal static class ConnectorBindings
         WarpgroupTile chosen = tile ?? WarpgroupTile.ChooseLarge(first, kernel.Target.MultiprocessorCount);
         KernelSource source = given ?? KernelSource.Resource("warpgroup_connector.cu");
         CudaScratch statistics = kernel.Scratch(StatisticsBytes(first.Rows));
-        AddStatistics(op, kernel, chosen.Define(kernel.Launch(source, "connector_statistics", first.Rows, StatisticsThreads,
-            StatisticsSharedBytes)), statistics);
         Constants(kernel, chosen.Launch(kernel, source, "warpgroup_connector_inner", chosen.Tiles(first), null,
             new(first.Right, first.RightStride, first.Columns, IsInnerContiguous: true)))
-            .Input(0).Scratch(statistics).Input(1).Input(2).Input(4).Scratch(inner)
+            .Input(0).Scratch(statistics).Input(1).Input(2).Input(4).Scratch(inner).Counters()
             .Int32(first.Rows).Int32(first.Columns).Int32(op.GridHeight).Int32(op.GridWidth)
-            .Int32(kernel.Inputs[0].Shape.Columns);
+            .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon).Programmatic();
     }
 
     /// <summary>Queues statistics and the first product by the instructions of all cards.</summary>
@@ -82,9 +80,11 @@ internal static class ConnectorBindings
             ? MatrixTile.Tall : MatrixTile.Medium;
         TensorType weight = kernel.Inputs[3];
         CudaScratch statistics = kernel.Scratch(StatisticsBytes(first.Rows));
-        AddStatistics(op, kernel, tile.DefineWeight(
-            kernel.Launch("connector.cu", "connector_statistics", first.Rows, StatisticsThreads, StatisticsSharedBytes),
-            weight), statistics);
+        // Of the same module as the product, so that there is one to compile.
+        Constants(kernel, tile.DefineWeight(kernel.Launch("connector.cu", "connector_statistics",
+            CudaKernelBuilder.Blocks(first.Rows, StatisticsThreads / 32), StatisticsThreads), weight))
+            .Input(0).Scratch(statistics).Int32(first.Rows).Int32(op.GridHeight).Int32(op.GridWidth)
+            .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon);
         Constants(kernel, tile.LaunchWeight(kernel, "connector.cu", "connector_inner", first.Rows, weight))
             .Input(0).Scratch(statistics).Input(1).Input(2).Input(3).Input(4).Scratch(inner)
             .Int32(first.Rows).Int32(first.Columns).Int32(op.GridHeight).Int32(op.GridWidth)
@@ -92,12 +92,6 @@ internal static class ConnectorBindings
     }
 
     private static long StatisticsBytes(int rows) => 2L * sizeof(float) * rows;
-
-    /// <summary>Of the same module as the product, so that there is one to compile.</summary>
-    private static void AddStatistics(FusedConnector op, CudaKernelBuilder kernel, KernelLaunch launch,
-        CudaScratch statistics) =>
-        Constants(kernel, launch).Input(0).Scratch(statistics).Int32(op.GridHeight).Int32(op.GridWidth)
-            .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon);
 
     private static KernelLaunch Constants(CudaKernelBuilder kernel, KernelLaunch launch) =>
         launch.Define("ALIGNED", IsAligned(kernel)).Type("NORM", kernel.Inputs[1].DataType)

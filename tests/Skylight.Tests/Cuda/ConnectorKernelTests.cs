@@ -1,5 +1,7 @@
 using Skylight.Cuda;
 using Skylight.Cuda.Bindings;
+using Skylight.Execution;
+using Skylight.Graphs;
 using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Tests.Ops;
@@ -65,7 +67,60 @@ public sealed class ConnectorKernelTests
             var data = new Connector(images, width, columns, type);
             BFloat16[] expected = data.Run(kernels, CudaTarget.Ampere);
             foreach (WarpgroupTile tile in (WarpgroupTile[])[WarpgroupTile.Large, WarpgroupTile.Largest])
+            {
                 Assert.Equal(expected, data.Run(kernels, Connector.OneProcessor, tile));
+                Assert.Equal(expected, data.Run(kernels, Connector.ThreeProcessors, tile));
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("1", 3)]
+    [InlineData("2", 3)]
+    [InlineData("2", 132)]
+    public void Statistics_are_taken_from_other_blocks_however_many_of_them_run(string workers, int multiprocessors)
+    {
+        using var kernels = new EmulatedKernels();
+        var data = new Connector(5, 104, 300, DataType.BFloat16);
+        BFloat16[] expected = data.Run(kernels, CudaTarget.Ampere);
+        Emulator.Configure("workers", workers);
+        Emulator.Configure("visibility", "on");
+        try
+        {
+            Assert.Equal(expected,
+                data.Run(kernels, CudaTarget.Hopper with { MultiprocessorCount = multiprocessors }, WarpgroupTile.Large));
+        }
+        finally
+        {
+            Emulator.Configure("workers", "2");
+            Emulator.Configure("visibility", "off");
+        }
+    }
+
+    [Fact]
+    public void On_hopper_a_connector_is_two_launches_that_a_recorded_graph_repeats()
+    {
+        using var card = new SimulatedCard();
+        var data = new Connector(5, 104, 136, DataType.BFloat16);
+        CudaKernelDescription description = CudaBindings.Standard.Describe(Connector.Op, data.Types, card.Device.Target);
+        // Nothing is cleared or copied beside them: that would be a node of the graph too.
+        Assert.Equal(2, description.Steps.Count);
+        Assert.All(description.Steps, step => Assert.True(Assert.IsType<CudaLaunchStep>(step).Launch.IsProgrammatic));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(Connector.Op, data.Types);
+        BFloat16[]? first = null;
+        for (int run = 0; run < 4; run++)
+        {
+            // Queued, recorded, replayed. Every other time with other pictures.
+            Array[] values = data.Values(run % 2);
+            for (int index = 0; index < inputs.Length; index++)
+                executor.Write<BFloat16>(inputs[index], (BFloat16[])values[index]);
+            executor.Run(TestContext.Current.CancellationToken);
+            BFloat16[] result = new BFloat16[outputs[0].Type.Shape.ElementCount];
+            executor.Read<BFloat16>(outputs[0], result);
+            if (run % 2 == 0)
+                Assert.Equal(first ??= result, result);
+            else
+                Assert.NotEqual(first, result);
         }
     }
 
@@ -86,7 +141,7 @@ public sealed class ConnectorKernelTests
     {
         foreach (int images in (int[])[1, 2, 40])
         {
-            Assert.Equal(["connector_statistics", "warpgroup_connector_inner", "warpgroup_product"],
+            Assert.Equal(["warpgroup_connector_inner", "warpgroup_product"],
                 Launches(new Connector(images, 24, 136, DataType.BFloat16), CudaTarget.Hopper));
             // Tokens of which 16 bytes are not read at a time, other cards, and the switch.
             foreach ((int width, CudaTarget target) in ((int, CudaTarget)[])[(20, CudaTarget.Hopper),
@@ -118,7 +173,49 @@ public sealed class ConnectorKernelTests
         { "shift.load(norm_bias + column)", "shift.load(norm_weight + column)", "" },
         { "first_patch[i] * shuffle.width", "first_patch[0] * shuffle.width", "" },
         { "min(own_column, columns - 1)]", "0]", "" },
+        // Statistics of other rows, of too few, and counters that the next launch does not find cleared.
+        { "shuffle.first(row), shuffle, epsilon", "shuffle.first(0), shuffle, epsilon", "" },
+        { "first + part * 32 * pack", "first + part * 32", "" },
+        { "if (row >= rows)", "if (row >= rows - 1)", "hang" },
+        { "progress->taken = 0;", ";", "counters are left" },
+        { "progress->stored = 0;", "", "counters are left" },
+        { "progress->ended = 0;", "", "counters are left" },
+        { "gridDim.x * (Product::threads / 32) - 1", "gridDim.x - 1", "counters are left" },
     };
+
+    /// <summary>The same of how blocks tell each other of statistics.</summary>
+    public static TheoryData<string, string, string> Misunderstandings => new()
+    {
+        { "fence_device(); atomicAdd(&progress->stored, 1);", "atomicAdd(&progress->stored, 1);",
+            "no fence and atomic of one thread are behind that write" },
+        { "__nanosleep(32); fence_device();", "__nanosleep(32);", "has not come behind it by an atomic and a fence" },
+        { "while (atomicAdd(&progress->stored, 0) < rows) __nanosleep(32);", "", "reads global memory that block number" },
+        { "while (atomicAdd(&progress->stored, 0) < rows)", "while (atomicAdd(&progress->stored, 0) < rows / 2)",
+            "reads global memory that block number" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Misunderstandings))]
+    public void A_misunderstanding_of_blocks_is_found(string right, string wrong, string finding)
+    {
+        using var kernels = new EmulatedKernels();
+        var data = new Connector(5, 104, 300, DataType.BFloat16);
+        KernelSource mistaken = WarpgroupProductTests.Mistaken("warpgroup_connector.cu", right, wrong);
+        Emulator.Configure("visibility", "on");
+        try
+        {
+            // Of the three blocks two run at a time: what a block finds that does not wait depends on how far the other is.
+            string? report = null;
+            for (int turn = 0; turn < 30 && report is null; turn++)
+                report = Record.Exception(() => data.Run(kernels, Connector.ThreeProcessors, WarpgroupTile.Large,
+                    mistaken))?.Message;
+            Assert.Contains(finding, report, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Emulator.Configure("visibility", "off");
+        }
+    }
 
     [Theory]
     [MemberData(nameof(Mistakes))]
@@ -151,6 +248,8 @@ public sealed class ConnectorKernelTests
 
         public static CudaTarget OneProcessor { get; } = CudaTarget.Hopper with { MultiprocessorCount = 1 };
 
+        public static CudaTarget ThreeProcessors { get; } = CudaTarget.Hopper with { MultiprocessorCount = 3 };
+
         public TensorType[] Types =>
         [
             new(DataType.BFloat16, new Shape(Images * (1 + (Grid * Grid)), Width)), Parameter(4 * Width), Parameter(4 * Width),
@@ -164,8 +263,10 @@ public sealed class ConnectorKernelTests
             CudaBindings bindings = CudaBindings.Standard.With<FusedConnector>(
                 (op, kernel) => ConnectorBindings.Queue(op, kernel, tile, source));
             return kernels.Run<BFloat16>(bindings.Describe(Op, types, target), Op.Infer(types)[0],
-                [.. types.Select((type, index) => Numbers(type, index + 1))]);
+                Values(0));
         }
+
+        public Array[] Values(int seed) => [.. Types.Select((type, index) => Numbers(type, index + 1 + (10 * seed)))];
 
         // A picture's numbers do not depend on how many come after it.
         private static Array Numbers(TensorType type, int seed)

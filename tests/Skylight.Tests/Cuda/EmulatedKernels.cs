@@ -30,18 +30,21 @@ internal sealed unsafe class EmulatedKernels : IDisposable
     {
         ulong[] arrays = [.. inputs.Select(Upload)],
             results = [.. outputs.Select(output => _emulator.Allocate((int)Math.Max(output.Bytes, 16)))];
-        ulong scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16)), status = _emulator.Upload(new int[4]);
+        ulong scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16)), status = _emulator.Upload(new int[4]),
+            counters = _emulator.Upload(new int[KernelCounters.Bytes / sizeof(int)]);
         foreach (CudaStep step in description.Steps)
         {
             if (step is CudaClearStep clear)
                 Emulator.Check(Emulator.cuMemsetD32Async(Address(clear.Operand), 0, (nuint)clear.Bytes / 4, _emulator.Stream));
             else
-                Launch(Assert.IsType<CudaLaunchStep>(step).Launch, status, Address);
+                Launch(Assert.IsType<CudaLaunchStep>(step).Launch, status, counters, Address);
         }
 
         byte[][] bytes = [.. outputs.Select((output, index) => _emulator.Download<byte>(results[index], (int)output.Bytes))];
         Assert.Equal(0, _emulator.Download<int>(status, 1)[0]);
-        foreach (ulong array in (ulong[])[.. arrays, .. results, scratch, status])
+        int[] left = _emulator.Download<int>(counters, KernelCounters.Bytes / sizeof(int));
+        Assert.True(Array.TrueForAll(left, value => value == 0), $"counters are left: {string.Join(", ", left)}");
+        foreach (ulong array in (ulong[])[.. arrays, .. results, scratch, status, counters])
             _emulator.Free(array);
         return bytes;
 
@@ -78,7 +81,7 @@ internal sealed unsafe class EmulatedKernels : IDisposable
         _ => _emulator.Upload((int[])elements),
     };
 
-    private void Launch(KernelLaunch launch, ulong status, Func<CudaOperand, ulong> address)
+    private void Launch(KernelLaunch launch, ulong status, ulong counters, Func<CudaOperand, ulong> address)
     {
         if (!_modules.TryGetValue(launch.Variant, out nint module))
         {
@@ -113,6 +116,7 @@ internal sealed unsafe class EmulatedKernels : IDisposable
                     KernelArgumentKind.Pointer => address(argument.Operand),
                     KernelArgumentKind.Null => 0UL,
                     KernelArgumentKind.Status => status,
+                    KernelArgumentKind.Counters => counters,
                     _ => (ulong)argument.Bits,
                 };
             if (argument.Kind == KernelArgumentKind.Status)

@@ -344,7 +344,7 @@ public sealed class WarpgroupProductTests
 
     /// <summary>A kernel of warpgroups with their headers in its text, and a mistake in any of them.</summary>
     internal static KernelSource Mistaken(string resource, string right, string wrong) => KernelText.Mistaken(resource, right,
-        wrong, "common/warpgroup_attention.cuh", "common/warpgroup_tile.cuh", "common/warpgroup.cuh");
+        wrong, "common/shuffled_tokens.cuh", "common/warpgroup_attention.cuh", "common/warpgroup_tile.cuh", "common/warpgroup.cuh");
 
     private static string EntryPoint(Op op, CudaTarget target, params TensorType[] types) =>
         Assert.Single(CudaBindings.Standard.Describe(op, types, target).Launches).EntryPoint;
