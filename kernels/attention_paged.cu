@@ -173,6 +173,8 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
                   const int* starts, const int* lengths, const AttentionTile* tiles, bfloat16* output, float4* spans,
                   int* slots, int slot_count, int sequences, int rows, int tile_blocks, int group, int table_width,
                   int pages, float scale, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const CacheArguments arguments{
         {q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};

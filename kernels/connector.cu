@@ -22,6 +22,7 @@
 #include "common/shared.cuh"
 #include "common/shuffled_tokens.cuh"
 #include "common/weight_product.cuh"
+#include "ptx/grid.cuh"
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, false, true>;
 
@@ -129,6 +130,8 @@ constexpr int statistics_threads = 128;
 extern "C" __global__ void __launch_bounds__(statistics_threads)
     connector_statistics(const bfloat16* hidden, float* statistics, int rows, int grid_height, int grid_width,
                          int width, float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     const int row = (int)(blockIdx.x * statistics_threads + threadIdx.x) / 32;
     if (row >= rows)
         return;
@@ -142,6 +145,8 @@ extern "C" __global__ void __launch_bounds__(Product::threads)
     connector_inner(const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias,
                     const WeightElement* weight, const BIAS* bias, bfloat16* inner, int rows, int columns,
                     int grid_height, int grid_width, int width) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const TilePosition position((int)blockIdx.x, divide_up(rows, Product::tile_rows),
                                 divide_up(columns, Product::tile_columns));

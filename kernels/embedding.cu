@@ -25,6 +25,7 @@
 #include "common/places.cuh"
 #include "common/shared.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 #include "ptx/warp.cuh"
 
 constexpr int width = WIDTH;
@@ -42,6 +43,8 @@ __device__ __forceinline__ bool names_row(int index, int minimum, int limit, lon
 extern "C" __global__ void __launch_bounds__(256)
     gather_rows(const SOURCE* table, const int* index, TARGET* y, int count, int columns, int limit, Status* status,
                 int tag) {
+    grid_wait();
+    grid_launch_dependents();
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;
@@ -55,6 +58,8 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     scatter_image_features(const SOURCE* embeddings, const SOURCE* features, const int* index, TARGET* y, int count,
                            int columns, int limit, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;

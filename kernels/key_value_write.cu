@@ -9,6 +9,7 @@
 // 18 / 18.
 #include "common/places.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 
 using T = ELEMENT;
 constexpr int width = WIDTH;
@@ -17,6 +18,8 @@ constexpr int page_size = 32;
 extern "C" __global__ void __launch_bounds__(256)
     key_value_write(const T* keys, const T* values, T* key_cache, T* value_cache, const int* slots, int tokens,
                     int heads, int dimension, int limit, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     const int columns = heads * dimension;
     const Place place = this_place<width>(tokens, columns);
     if (!place.inside)

@@ -12,6 +12,7 @@
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 
 constexpr int threads = 256;
 constexpr int block_segments = 4;
@@ -22,6 +23,8 @@ constexpr int gradient_columns = 4096;
 extern "C" __global__ void __launch_bounds__(threads)
     reduce_logits(const float* logits, const int* targets, SoftmaxPartial* partials, int segments, int vocabulary,
                   const float* temperatures, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     SoftmaxPartial* slices = reinterpret_cast<SoftmaxPartial*>(memory);
     const int row_blocks = divide_up(segments, block_segments);
@@ -83,6 +86,8 @@ extern "C" __global__ void __launch_bounds__(threads)
                 const float* logits, float* log_probability, float* entropy, float* log_sum_exp, float* maximum,
                 float* log_sum, int rows, int segments, int vocabulary, const float* temperatures, float temperature,
                 float largest_entropy, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     const int lane = threadIdx.x % 32;
     double* sums = reinterpret_cast<double*>(memory) + threadIdx.x / 32 * 64;

@@ -9,6 +9,7 @@
 #include "common/quantized.cuh"
 #include "common/shared.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 #include "ptx/warp.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -20,6 +21,9 @@ extern "C" __global__ void __launch_bounds__(256)
         store_quantiles(quantiles);
         synchronize_block();
     }
+
+    grid_wait();
+    grid_launch_dependents();
 
     const QuantizedWeight weight{table, limit, columns};
     const unsigned int chunks = (unsigned int)weight.chunks(), thread = blockIdx.x * 256u + threadIdx.x;

@@ -21,6 +21,7 @@
 // rotary_table 32 / 64 (it calls pow), qkv_split_rotary 48 / 40, qkv_merge_rotary 40 / 40, rotary_embedding 32 / 32.
 #include "common/places.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 
 using T = ELEMENT;
 constexpr int width = WIDTH;
@@ -74,6 +75,9 @@ extern "C" __global__ void __launch_bounds__(256)
         frequency =
             __fadd_rn(__fmul_rn(1.0f / __fmul_rn(factor, power), __fadd_rn(1.0f, -kept)), __fmul_rn(frequency, kept));
     }
+    // Frequencies are of no other kernel's making.
+    grid_wait();
+    grid_launch_dependents();
     const int first = place.row * table_rows;
     for (int token = first; token < min(first + table_rows, tokens); token++) {
         const int position = positions[token];
@@ -131,6 +135,8 @@ __device__ __forceinline__ HeadPlace this_head_place(int tokens, int heads, int 
 
 extern "C" __global__ void __launch_bounds__(256)
     rotary_embedding(const T* x, const float* table, T* y, int tokens, int heads, int dimension, float sign) {
+    grid_wait();
+    grid_launch_dependents();
     const int half = dimension / 2;
     const HeadPlace place = this_head_place(tokens, heads, half);
     if (!place.inside)
@@ -143,6 +149,8 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     qkv_split_rotary(const T* qkv, const float* table, T* query, T* key, T* value, int tokens, int query_heads,
                      int key_heads, int dimension) {
+    grid_wait();
+    grid_launch_dependents();
     const int half = dimension / 2;
     const int heads = query_heads + 2 * key_heads;
     const HeadPlace place = this_head_place(tokens, heads, half);

@@ -12,6 +12,7 @@
 #include "common/reduce.cuh"
 #include "common/row.cuh"
 #include "common/shared.cuh"
+#include "ptx/grid.cuh"
 
 using T = ELEMENT;
 using W = PARAMETER;
@@ -22,6 +23,8 @@ constexpr int warps = 4;
 extern "C" __global__ void __launch_bounds__(32 * warps)
     qkv_split_norm_rotary(const T* qkv, const float* table, const W* query_weight, const W* key_weight, T* query,
                           T* key, T* value, int tokens, int query_heads, int key_heads, int dimension, float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const int heads = query_heads + 2 * key_heads;
     const long long place = (long long)blockIdx.x * warps + threadIdx.x / 32;

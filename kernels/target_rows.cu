@@ -11,6 +11,7 @@
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
+#include "ptx/grid.cuh"
 
 constexpr int select_threads = 1024;
 constexpr int gather_threads = 256;
@@ -21,6 +22,8 @@ constexpr int gather_threads = 256;
 extern "C" __global__ void __launch_bounds__(select_threads)
     select_rows(const int* targets, const float* log_probability_gradient, const float* entropy_gradient, int* rows,
                 int* positions, int* count, int tokens, int vocabulary, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     int* warp_counts = reinterpret_cast<int*>(memory);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -69,6 +72,8 @@ extern "C" __global__ void __launch_bounds__(gather_threads)
                 int* row_targets, LogitGradient* row_gradients, const float* maximum, const float* log_sum,
                 const float* entropy, const float* log_probability_gradient, const float* entropy_gradient, int tokens,
                 int width, int stride, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     const int position = blockIdx.x * (gather_threads / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     bfloat16* target = gathered + (long long)position * stride;
     if (position >= *count) {

@@ -24,6 +24,7 @@
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/weight_product.cuh"
+#include "ptx/grid.cuh"
 
 // The hidden states, gathered, lie with rows of 16 bytes' multiple; the weight lies as it is.
 constexpr bool weight_is_aligned = ALIGNED != 0;
@@ -55,6 +56,8 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, statistics_bloc
     head_statistics(const bfloat16* hidden, const WeightElement* weight, const int* row_targets, const int* count,
                     SoftmaxPartial* partials, float* target_logits, int row_tiles, int segments, int vocabulary,
                     int width, int stride, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     constexpr int group = 64;
     constexpr int slices_across = LogitTile::tile_columns / slice_columns;
@@ -132,6 +135,8 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, 2)
     head_logit_gradients(const bfloat16* hidden, const WeightElement* weight, const LogitGradient* row_gradients,
                          const int* count, bfloat16* logit_gradients, int row_tiles, int chunk_first, int chunk_columns,
                          int chunk_stride, int width, int stride, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     const TilePosition position(blockIdx.x, row_tiles, divide_up(chunk_columns, LogitTile::tile_columns));
     const int first_row = position.row * LogitTile::tile_rows, first_column = position.column * LogitTile::tile_columns;
@@ -171,6 +176,8 @@ extern "C" __global__ void __launch_bounds__(HiddenTile::threads, 2)
     head_hidden_gradient(const bfloat16* logit_gradients, const bfloat16* weight, const int* rows, const int* count,
                          float* sums, bfloat16* hidden_gradient, int row_tiles, int chunk_first, int chunk_columns,
                          int chunk_stride, int width, int is_first, int is_last) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     const TilePosition position(blockIdx.x, row_tiles, divide_up(width, HiddenTile::tile_columns));
     const int first_row = position.row * HiddenTile::tile_rows,
@@ -220,6 +227,8 @@ extern "C" __global__ void __launch_bounds__(WeightTile::threads, 2)
     head_weight_gradient(const bfloat16* logit_gradients, const bfloat16* hidden, const int* count,
                          float* weight_gradient, int chunk_first, int chunk_columns, int chunk_stride, int width,
                          int stride) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(memory);
     const TilePosition position(blockIdx.x, divide_up(chunk_columns, WeightTile::tile_rows),
                                 divide_up(width, WeightTile::tile_columns));

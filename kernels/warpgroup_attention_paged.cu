@@ -88,6 +88,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
                             const bfloat16* q, const int* table, const int* starts, const int* lengths,
                             const AttentionTile* tiles, bfloat16* output, int sequences, int rows, int tile_blocks,
                             int group, int table_width, int pages, float scale, Status* status, int tag) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks))

@@ -21,6 +21,7 @@
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/warpgroup_tile.cuh"
+#include "ptx/grid.cuh"
 
 using LogitTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, true, CLUSTER>;
 using HiddenTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, false, CLUSTER>;
@@ -59,6 +60,8 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, BLOCKS)
     head_statistics(const __grid_constant__ TensorMap hidden, const __grid_constant__ TensorMap weight,
                     int loaded_bytes, const int* row_targets, const int* count, SoftmaxPartial* partials,
                     float* target_logits, int segments, int vocabulary, int width, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const int rows = *count;
     SoftmaxPartial partial[2];
@@ -119,6 +122,8 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, BLOCKS)
                          int loaded_bytes, const LogitGradient* row_gradients, const int* count,
                          bfloat16* logit_gradients, int tokens, int chunk_first, int chunk_columns, int chunk_stride,
                          int width, float temperature) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const int rows = *count;
     const LogitTile::Loader loader{&hidden, &weight, loaded_bytes};
@@ -191,6 +196,8 @@ extern "C" __global__ void __launch_bounds__(HiddenTile::threads, BLOCKS)
                                const __grid_constant__ TensorMap weight, int loaded_bytes, const int* rows,
                                const int* count, float* sums, bfloat16* hidden_gradient, int chunk_columns, int width,
                                int is_last) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     add_hidden_gradient<true>(shared, logit_gradients, weight, loaded_bytes, rows, *count, sums, hidden_gradient,
                               chunk_columns, width, is_last);
@@ -200,6 +207,8 @@ extern "C" __global__ void __launch_bounds__(HiddenTile::threads, BLOCKS)
     head_hidden_gradient(const __grid_constant__ TensorMap logit_gradients, const __grid_constant__ TensorMap weight,
                          int loaded_bytes, const int* rows, const int* count, float* sums, bfloat16* hidden_gradient,
                          int chunk_columns, int width, int is_last) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     add_hidden_gradient<false>(shared, logit_gradients, weight, loaded_bytes, rows, *count, sums, hidden_gradient,
                                chunk_columns, width, is_last);
@@ -209,6 +218,8 @@ extern "C" __global__ void __launch_bounds__(HiddenTile::threads, BLOCKS)
 extern "C" __global__ void __launch_bounds__(WeightTile::threads, BLOCKS)
     head_weight_gradient(const __grid_constant__ TensorMap logit_gradients, const __grid_constant__ TensorMap hidden,
                          int loaded_bytes, const int* count, float* weight_gradient, int chunk_columns, int width) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const WeightTile::Loader loader{&logit_gradients, &hidden, loaded_bytes};
     const Tiles tiles{chunk_columns, width, 1};

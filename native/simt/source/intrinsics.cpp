@@ -144,12 +144,16 @@ SIMT_EXPORT unsigned simt_active_mask() { return 1u << current_thread().lane; }
 
 SIMT_EXPORT unsigned simt_atomic_32(int kind, unsigned* target, unsigned value, unsigned compare) {
     check_access(target, 4, 4, Access::atomic, call_site(__builtin_return_address(0)));
-    return update<unsigned>(kind, target, value, compare);
+    const unsigned before = update<unsigned>(kind, target, value, compare);
+    finish_atomic(target);
+    return before;
 }
 
 SIMT_EXPORT unsigned long long simt_atomic_64(int kind, unsigned long long* target, unsigned long long value, unsigned long long compare) {
     check_access(target, 8, 8, Access::atomic, call_site(__builtin_return_address(0)));
-    return update<unsigned long long>(kind, target, value, compare);
+    const unsigned long long before = update<unsigned long long>(kind, target, value, compare);
+    finish_atomic(target);
+    return before;
 }
 
 SIMT_EXPORT float simt_atomic_add_float(float* target, float value) {
@@ -162,7 +166,10 @@ SIMT_EXPORT float simt_atomic_add_float(float* target, float value) {
         const float sum = old + value;
         unsigned wanted;
         std::memcpy(&wanted, &sum, sizeof wanted);
-        if (__atomic_compare_exchange_n(bits, &seen, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return old;
+        if (__atomic_compare_exchange_n(bits, &seen, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            finish_atomic(target);
+            return old;
+        }
     }
 }
 

@@ -54,7 +54,7 @@ void note_visibility(std::uintptr_t address, std::size_t bytes, Access access, c
     const std::uint64_t own = block_number(*thread.block);
     if (access == Access::atomic) {
         const std::lock_guard<std::mutex> lock(guard);
-        thread.last_atomic = ++now;
+        ++now;
         auto& open = held[own];
         std::vector<std::uintptr_t> rest;
         for (const std::uintptr_t at : open) {
@@ -88,6 +88,13 @@ void note_visibility(std::uintptr_t address, std::size_t bytes, Access access, c
     }
     if (mistake != nullptr)
         fail_current(CUDA_ERROR_LAUNCH_FAILED, "reads global memory that block number " + std::to_string(writer) + " of the same launch wrote" + mistake, site);
+}
+
+void finish_atomic(const void* pointer) {
+    SharedPlace place;
+    if (!configuration().visibility || find_shared(pointer, place)) return;
+    const std::lock_guard<std::mutex> lock(guard);
+    current_thread().last_atomic = ++now;
 }
 
 void fence_visibility() {

@@ -197,7 +197,7 @@ internal static class AttentionBindings
             .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
             .Int32(operands.Sequences).Int32(operands.Rows).Int32(blocks)
             .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
-            .Float32(ScaleOfPowers(dimension)).Status(BadPage);
+            .Float32(ScaleOfPowers(dimension)).Status(BadPage).Programmatic();
     }
 
     private static KernelLaunch Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands,

@@ -84,11 +84,11 @@ internal static class ConnectorBindings
         Constants(kernel, tile.DefineWeight(kernel.Launch("connector.cu", "connector_statistics",
             CudaKernelBuilder.Blocks(first.Rows, StatisticsThreads / 32), StatisticsThreads), weight))
             .Input(0).Scratch(statistics).Int32(first.Rows).Int32(op.GridHeight).Int32(op.GridWidth)
-            .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon);
+            .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon).Programmatic();
         Constants(kernel, tile.LaunchWeight(kernel, "connector.cu", "connector_inner", first.Rows, weight))
             .Input(0).Scratch(statistics).Input(1).Input(2).Input(3).Input(4).Scratch(inner)
             .Int32(first.Rows).Int32(first.Columns).Int32(op.GridHeight).Int32(op.GridWidth)
-            .Int32(kernel.Inputs[0].Shape.Columns);
+            .Int32(kernel.Inputs[0].Shape.Columns).Programmatic();
     }
 
     private static long StatisticsBytes(int rows) => 2L * sizeof(float) * rows;

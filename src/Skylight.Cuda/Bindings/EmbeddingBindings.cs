@@ -39,7 +39,7 @@ internal static class EmbeddingBindings
         int count = kernel.Inputs[1].Shape[0], limit = kernel.Inputs[0].Shape[0];
         Launch(kernel, "gather_rows", kernel.Inputs[0], kernel.Outputs[0], count)
             .Input(0).Input(1).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit)
-            .Status(RowPacks.RangeMessage(index, 0, limit));
+            .Status(RowPacks.RangeMessage(index, 0, limit)).Programmatic();
     }
 
     /// <summary>Rows of a quantised table; see <c>kernels/quantized_rows.cu</c>.</summary>
@@ -56,7 +56,7 @@ internal static class EmbeddingBindings
             layout.QuantileBytes))
             .Define("ALIGNED", columns % 8 == 0).Type("TARGET", result.DataType)
             .Input(0).Input(1).Output(0).Int32(count).Int32(columns).Int32(limit)
-            .Status(RowPacks.RangeMessage("ids", 0, limit));
+            .Status(RowPacks.RangeMessage("ids", 0, limit)).Programmatic();
     }
 
     private static void Scatter(CudaKernelBuilder kernel)
@@ -64,7 +64,7 @@ internal static class EmbeddingBindings
         int count = kernel.Inputs[2].Shape[0], limit = kernel.Inputs[1].Shape[0];
         Launch(kernel, "scatter_image_features", kernel.Inputs[0], kernel.Outputs[0], count)
             .Input(0).Input(1).Input(2).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit)
-            .Status(RowPacks.RangeMessage("featureIndex", -1, limit));
+            .Status(RowPacks.RangeMessage("featureIndex", -1, limit)).Programmatic();
     }
 
     /// <summary>(index, rows) → table: zeros, and in the rows that the index names the sums of their tokens.</summary>

@@ -66,7 +66,7 @@ internal static class LogitBindings
     public static KernelLaunch FinishNumbers(this KernelLaunch launch, int rows, int vocabulary, float temperature,
         int? temperatures = null) =>
         launch.Int32(rows).Int32(Segments(vocabulary)).Int32(vocabulary).InputOrNull(temperatures).Float32(temperature)
-            .Float32(LargestEntropy(vocabulary)).Status(WrongTarget);
+            .Float32(LargestEntropy(vocabulary)).Status(WrongTarget).Programmatic();
 
     /// <summary>
     /// The arguments maximum, logSum, entropy, dLogProbability and dEntropy, of which the op has the last three as far
@@ -99,7 +99,8 @@ internal static class LogitBindings
             blocks = checked(logits.Rows * CudaKernelBuilder.Blocks(segments, SegmentsOfBlock));
         kernel.Launch("logits.cu", "reduce_logits", blocks, Threads, Threads / 4 * PartialBytes).Input(0)
             .InputOrNull(targets)
-            .Scratch(partials).Int32(segments).Int32(logits.Columns).InputOrNull(temperatures).Float32(temperature);
+            .Scratch(partials).Int32(segments).Int32(logits.Columns).InputOrNull(temperatures).Float32(temperature)
+            .Programmatic();
         return partials;
     }
 

@@ -23,7 +23,7 @@ internal static class RotaryBindings
             int tokens = kernel.Inputs[0].Shape[0], heads = kernel.Inputs[0].Shape.Columns / op.HeadDimension;
             Rotate(kernel, "rotary_embedding", kernel.Inputs[0].DataType, tokens, heads, op.HeadDimension)
                 .Input(0).Input(1).Output(0).Int32(tokens).Int32(heads).Int32(op.HeadDimension)
-                .Float32(op.Inverse ? -1f : 1f);
+                .Float32(op.Inverse ? -1f : 1f).Programmatic();
         });
         bindings.Add<QkvSplitRotary>((op, kernel) =>
         {
@@ -31,7 +31,7 @@ internal static class RotaryBindings
             Rotate(kernel, "qkv_split_rotary", kernel.Inputs[0].DataType, tokens,
                 op.HeadCount + 2 * op.KeyValueHeadCount, op.HeadDimension)
                 .Input(0).Input(1).Output(0).Output(1).Output(2).Int32(tokens).Int32(op.HeadCount)
-                .Int32(op.KeyValueHeadCount).Int32(op.HeadDimension);
+                .Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Programmatic();
         });
         bindings.Add<QkvSplitNormRotary>(SplitNorm);
         bindings.Add<QkvMergeRotary>(Merge);
@@ -47,7 +47,7 @@ internal static class RotaryBindings
             .Input(0).Output(0).Int32(tokens).Int32(op.HeadDimension).Float32(op.Theta)
             .Float32(op.Yarn?.Factor ?? 0).Float32(op.Yarn?.Low ?? 0).Float32(op.Yarn?.High ?? 0)
             .Float32(op.Yarn?.AttentionFactor ?? 1)
-            .Status(RowPacks.RangeMessage("positions", 0, int.MaxValue));
+            .Status(RowPacks.RangeMessage("positions", 0, int.MaxValue)).Programmatic();
     }
 
     /// <summary>
@@ -67,7 +67,8 @@ internal static class RotaryBindings
             32 * Warps, Warps * op.HeadDimension * sizeof(float)))
             .Type("ELEMENT", qkv.DataType).Type("PARAMETER", kernel.Inputs[2].DataType)
             .Input(0).Input(1).Input(2).Input(3).Output(0).Output(1).Output(2)
-            .Int32(tokens).Int32(op.HeadCount).Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Float32(op.Epsilon);
+            .Int32(tokens).Int32(op.HeadCount).Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Float32(op.Epsilon)
+            .Programmatic();
     }
 
     private static void Merge(QkvMergeRotary op, CudaKernelBuilder kernel)
@@ -99,7 +100,7 @@ internal static class RotaryBindings
             .Type("ELEMENT", type).Input(0).Input(1).Input(2).Input(3).Input(4)
             .Int32(tokens).Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Int32((int)slots)
             .Status(string.Create(CultureInfo.InvariantCulture,
-                $"slots[{{index}}] is {{value}}, but must be −1 or within the cache's {slots} slots"));
+                $"slots[{{index}}] is {{value}}, but must be −1 or within the cache's {slots} slots")).Programmatic();
     }
 
     /// <summary>A launch with a thread for each pack of the first halves of all heads.</summary>

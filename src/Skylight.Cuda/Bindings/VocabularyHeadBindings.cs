@@ -55,7 +55,7 @@ internal static class VocabularyHeadBindings
         Gather(kernel, problem)
             .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Scratch(rowTargets).Null()
             .Null().Null().Null().Null().Null()
-            .Int32(tokens).Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
+            .Int32(tokens).Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature).Programmatic();
         if (problem.IsOfWarpgroups)
         {
             WarpgroupTile chosen = tile ?? TileFor(problem, kernel.Target);
@@ -63,7 +63,7 @@ internal static class VocabularyHeadBindings
                 (long)chosen.RowsOfTiles(tokens) * segments, problem.Hidden(gathered),
                 problem.WeightRows(kernel, 0, vocabulary))
                 .Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
-                .Int32(segments).Int32(vocabulary).Int32(problem.Width).Float32(op.Temperature);
+                .Int32(segments).Int32(vocabulary).Int32(problem.Width).Float32(op.Temperature).Programmatic();
         }
         else
         {
@@ -72,7 +72,7 @@ internal static class VocabularyHeadBindings
                 .Scratch(gathered).Input(1).Scratch(rowTargets).Scratch(selection.Count).Scratch(partials)
                 .Scratch(targetLogits)
                 .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride)
-                .Float32(op.Temperature);
+                .Float32(op.Temperature).Programmatic();
         }
 
         LogitBindings.FinishLaunch(kernel, tokens)
@@ -103,7 +103,7 @@ internal static class VocabularyHeadBindings
             .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Null()
             .Scratch(rowGradients)
             .RowGradients(3, op.HasLogProbabilityGradient, op.HasEntropyGradient)
-            .Int32(tokens).Int32(width).Int32(problem.Stride).Float32(op.Temperature);
+            .Int32(tokens).Int32(width).Int32(problem.Stride).Float32(op.Temperature).Programmatic();
 
         int chunkStride = ChunkColumns(tokens, vocabulary, workspaceElements);
         CudaScratch logitGradients = kernel.Scratch((long)tokens * chunkStride * sizeof(ushort));
@@ -143,14 +143,14 @@ internal static class VocabularyHeadBindings
             .Scratch(pass.Gathered).Input(1).Scratch(pass.RowGradients).Scratch(pass.Selection.Count)
             .Scratch(pass.LogitGradients)
             .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
-            .Int32(problem.Stride).Float32(op.Temperature);
+            .Int32(problem.Stride).Float32(op.Temperature).Programmatic();
         if (op.NeedsHidden)
         {
             KernelLaunch launch = Launch(kernel, problem, "head_hidden_gradient", Tiles(tokens, width), ProductBytes)
                 .Scratch(pass.LogitGradients).Input(1).Scratch(pass.Selection.Rows).Scratch(pass.Selection.Count);
             (pass.Sums is { } region ? launch.Scratch(region) : launch.Null()).Output(0)
                 .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
-                .Int32(first == 0 ? 1 : 0).Int32(first + columns == problem.Vocabulary ? 1 : 0);
+                .Int32(first == 0 ? 1 : 0).Int32(first + columns == problem.Vocabulary ? 1 : 0).Programmatic();
         }
 
         if (op.NeedsWeight)
@@ -158,7 +158,7 @@ internal static class VocabularyHeadBindings
             Launch(kernel, problem, "head_weight_gradient", Tiles(columns, width), ProductBytes)
                 .Scratch(pass.LogitGradients).Scratch(pass.Gathered).Scratch(pass.Selection.Count)
                 .Output(op.NeedsHidden ? 1 : 0)
-                .Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Int32(problem.Stride);
+                .Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Int32(problem.Stride).Programmatic();
         }
     }
 
@@ -171,7 +171,7 @@ internal static class VocabularyHeadBindings
             gradients = new(pass.LogitGradients, chunkStride, tokens, IsInnerContiguous: true);
         tile.Launch(kernel, source, "head_logit_gradients", tile.Tiles(tokens, columns), hidden, weight)
             .Scratch(pass.RowGradients).Scratch(pass.Selection.Count).Scratch(pass.LogitGradients)
-            .Int32(tokens).Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Float32(op.Temperature);
+            .Int32(tokens).Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Float32(op.Temperature).Programmatic();
         if (op.NeedsHidden)
         {
             KernelLaunch launch = tile.Launch(kernel, source,
@@ -179,7 +179,7 @@ internal static class VocabularyHeadBindings
                 weight with { IsInnerContiguous = false })
                 .Scratch(pass.Selection.Rows).Scratch(pass.Selection.Count);
             (pass.Sums is { } region ? launch.Scratch(region) : launch.Null()).Output(0)
-                .Int32(columns).Int32(width).Int32(first + columns == problem.Vocabulary ? 1 : 0);
+                .Int32(columns).Int32(width).Int32(first + columns == problem.Vocabulary ? 1 : 0).Programmatic();
         }
 
         if (op.NeedsWeight)
@@ -188,7 +188,7 @@ internal static class VocabularyHeadBindings
                 gradients with { IsInnerContiguous = false }, hidden with { IsInnerContiguous = false })
                 .Scratch(pass.Selection.Count)
                 .Output(op.NeedsHidden ? 1 : 0, (long)first * width * sizeof(float))
-                .Int32(columns).Int32(width);
+                .Int32(columns).Int32(width).Programmatic();
         }
     }
 
@@ -204,7 +204,7 @@ internal static class VocabularyHeadBindings
         launch = logProbabilityGradient is int first ? launch.Input(first) : launch.Null();
         launch = entropyGradient is int second ? launch.Input(second) : launch.Null();
         launch.Scratch(selection.Rows).Scratch(selection.Positions).Scratch(selection.Count)
-            .Int32(tokens).Int32(problem.Vocabulary).Status(WrongTarget);
+            .Int32(tokens).Int32(problem.Vocabulary).Status(WrongTarget).Programmatic();
         return selection;
     }
 

@@ -60,7 +60,7 @@ internal static class WarpgroupAttention
             SharedBytes(op.HeadDimension, stages, Consumers))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("STAGES", stages).Define("PREFILL", true);
         Caches(launch, kernel, op).Input(0).Input(3).Input(4).Input(5).Pointer(plan).Output(0);
-        Numbers(launch, kernel, op, operands, blocks, badPage);
+        Numbers(launch, kernel, op, operands, blocks, badPage).Programmatic();
     }
 
     /// <summary>Queues attention of a step's completions over a cache of pages, span by span.</summary>

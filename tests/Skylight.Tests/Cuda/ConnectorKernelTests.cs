@@ -187,7 +187,7 @@ public sealed class ConnectorKernelTests
     public static TheoryData<string, string, string> Misunderstandings => new()
     {
         { "fence_device(); atomicAdd(&progress->stored, 1);", "atomicAdd(&progress->stored, 1);",
-            "no fence and atomic of one thread are behind that write" },
+            "reads global memory that block number" },
         { "__nanosleep(32); fence_device();", "__nanosleep(32);", "has not come behind it by an atomic and a fence" },
         { "while (atomicAdd(&progress->stored, 0) < rows) __nanosleep(32);", "", "reads global memory that block number" },
         { "while (atomicAdd(&progress->stored, 0) < rows)", "while (atomicAdd(&progress->stored, 0) < rows / 2)",

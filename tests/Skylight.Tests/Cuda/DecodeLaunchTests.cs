@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Generation;
@@ -13,7 +14,7 @@ namespace Skylight.Tests.Cuda;
 
 /// <summary>What a layer of decoding launches, and kernels that start before the one before them has ended.</summary>
 [Collection(EmulatorCollection.Name)]
-public sealed class DecodeLaunchTests
+public sealed partial class DecodeLaunchTests
 {
     public DecodeLaunchTests() => Emulator.Require();
 
@@ -47,10 +48,11 @@ public sealed class DecodeLaunchTests
     public void Kernels_that_start_early_wait_and_are_those_that_a_card_can_start_early()
     {
         HashSet<string> early = [];
-        foreach (Workload workload in Catalog.All.Concat(ModelWorkloads.All)
-            .Select(workload => workload.ForActivations(DataType.BFloat16)))
+        foreach (Node node in Catalog.All.Concat(ModelWorkloads.All)
+            .Select(workload => workload.ForActivations(DataType.BFloat16))
+            .SelectMany(workload => WorkloadGraph.Forward(workload).Graph.Nodes
+                .Concat(WorkloadGraph.Gradients(workload)?.Graph.Nodes ?? [])))
         {
-            TensorType[] types = [.. workload.Inputs.Select(input => input.Type)];
             foreach (CudaTarget target in (CudaTarget[])[CudaTarget.Hopper, CudaTarget.For("sm_120"), CudaTarget.Ampere,
                 CudaTarget.For("sm_120") with { ArchitectureName = "compute_89" },
                 CudaTarget.Hopper with { UsesProgrammaticLaunch = false }])
@@ -58,7 +60,8 @@ public sealed class DecodeLaunchTests
                 KernelLaunch[] launches;
                 try
                 {
-                    launches = [.. CudaBindings.Standard.Describe(workload.Op, types, target).Launches];
+                    launches = [.. CudaBindings.Standard.Describe(node.Op, node.InputTypes,
+                        [.. node.Outputs.Select(output => output.Type)], target).Launches];
                 }
                 catch (NotSupportedException)
                 {
@@ -69,21 +72,26 @@ public sealed class DecodeLaunchTests
                 {
                     Assert.True(target.UsesProgrammaticLaunch && target.Architecture >= 90 && target.ArchitectureName != "compute_89",
                         launch.EntryPoint);
-                    // The wait is the first thing that the kernel does, or that whoever fills a tile's stages does.
+                    // It waits itself, or in what all products of warpgroups begin with.
                     string text = launch.Source.Text;
-                    int body = text.IndexOf('{', text.IndexOf($" {launch.EntryPoint}(const ",
-                        StringComparison.Ordinal));
-                    Assert.True(text[(body + 1)..].TrimStart().StartsWith("grid_wait();", StringComparison.Ordinal)
+                    int body = text.IndexOf($" {launch.EntryPoint}(const ", StringComparison.Ordinal),
+                        end = text.IndexOf("extern \"C\"", body, StringComparison.Ordinal);
+                    Assert.True(text[body..(end < 0 ? text.Length : end)].Contains("grid_wait();", StringComparison.Ordinal)
                         || text.Contains("common/warpgroup_tile.cuh", StringComparison.Ordinal), launch.EntryPoint);
                     early.Add(launch.EntryPoint);
                 }
             }
         }
 
-        Assert.Equal(["add_layer_norm", "add_rms_norm", "layer_norm", "matrix_product", "paged_decode", "quantized_product", "rms_norm",
-                "warpgroup_connector_inner", "warpgroup_paged_decode", "warpgroup_product"],
-            early.Order(StringComparer.Ordinal));
+        string page = File.ReadAllText(Repository.PathOf("docs", "cuda.md"));
+        int first = page.IndexOf("| kernels | start early |", StringComparison.Ordinal);
+        IEnumerable<string> listed = page[first..page.IndexOf("\n\n", first, StringComparison.Ordinal)].Split('\n')
+            .SelectMany(row => Names().Matches(row.Split('|')[2]).Select(name => name.Groups[1].Value)).Distinct();
+        Assert.Equal(early.Order(StringComparer.Ordinal), listed.Order(StringComparer.Ordinal));
     }
+
+    [GeneratedRegex("`([a-z_0-9]+)`")]
+    private static partial Regex Names();
 
     public static TheoryData<string, string> EarlyStarts => new()
     {
@@ -146,6 +154,38 @@ public sealed class DecodeLaunchTests
             ProgrammaticLaunch = true,
         });
         Assert.True(on.Target.UsesProgrammaticLaunch);
+    }
+
+    [Theory]
+    [InlineData(null, null, true)]
+    [InlineData("on", null, true)]
+    [InlineData("off", null, false)]
+    [InlineData("off", true, true)]
+    [InlineData("on", false, false)]
+    public void Programmatic_launches_can_be_turned_off_by_a_variable_which_options_precede(string? variable, bool? option,
+        bool isUsed)
+    {
+        const string Name = "SKYLIGHT_PROGRAMMATIC_LAUNCH";
+        string? before = Environment.GetEnvironmentVariable(Name);
+        Environment.SetEnvironmentVariable(Name, variable);
+        try
+        {
+            using var card = new CudaDevice(new CudaDeviceOptions
+            {
+                Libraries = CudaLibraries.LoadSimulated(),
+                CacheFolder = "",
+                ProgrammaticLaunch = option,
+            });
+            Assert.Equal(isUsed, card.Target.UsesProgrammaticLaunch);
+            TensorType[] types = [new(DataType.BFloat16, new Shape(4, 8)), new(DataType.BFloat16, new Shape(8))];
+            KernelLaunch launch = Assert.Single(
+                CudaBindings.Standard.Describe(new RmsNorm(1e-6f), types, card.Target).Launches);
+            Assert.Equal(isUsed, launch.IsProgrammatic);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(Name, before);
+        }
     }
 
     private static string[] LaunchesOfALayer(LanguageModelKind kind, StepShape shape, string architecture)

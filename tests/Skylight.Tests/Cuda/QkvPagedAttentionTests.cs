@@ -24,25 +24,32 @@ public sealed class QkvPagedAttentionTests
 
     public QkvPagedAttentionTests() => Emulator.Require();
 
-    public static TheoryData<int, int, int, bool, string, string> Shapes => new()
+    public static TheoryData<int, int, int, bool, string, string, int> Shapes => new()
     {
-        { 4, 2, 64, false, "forward", "late" },
-        { 5, 1, 64, true, "reverse", "immediate" },
-        { 7, 1, 128, true, "seed:5", "late" },
-        { 8, 2, 128, false, "seed:8", "immediate" },
-        { 12, 1, 128, false, "reverse", "late" }, // a row in two tiles of a sequence
-        { 4, 2, 6, true, "forward", "immediate" }, // heads that are no whole 16 bytes
-        { 3, 1, 24, true, "reverse", "late" }, // half a head is no multiple of an access
-        { 5, 1, 80, false, "seed:3", "late" },
-        { 6, 2, 16, false, "reverse", "immediate" },
+        { 4, 2, 64, false, "forward", "late", 90 },
+        { 5, 1, 64, true, "reverse", "immediate", 90 },
+        { 7, 1, 128, true, "seed:5", "late", 90 },
+        { 8, 2, 128, false, "seed:8", "immediate", 90 },
+        { 12, 1, 128, false, "reverse", "late", 90 }, // a row in two tiles of a sequence
+        { 4, 2, 6, true, "forward", "immediate", 90 }, // heads that are no whole 16 bytes
+        { 3, 1, 24, true, "reverse", "late", 90 }, // half a head is no multiple of an access
+        { 5, 1, 80, false, "seed:3", "late", 90 },
+        { 6, 2, 16, false, "reverse", "immediate", 90 },
+        // Heads that warpgroups would attend, on a card without them.
+        { 5, 1, 64, true, "seed:7", "late", 80 },
+        { 4, 2, 64, false, "reverse", "immediate", 80 },
+        { 7, 1, 128, false, "forward", "late", 80 },
+        { 12, 1, 128, true, "seed:4", "late", 80 },
     };
 
     [Theory]
     [MemberData(nameof(Shapes))]
     public void The_bits_of_output_and_cache_are_those_of_the_ops_apart(int heads, int keyValueHeads, int dimension,
-        bool isNormed, string schedule, string completion)
+        bool isNormed, string schedule, string completion, int capability)
     {
-        using var card = new SimulatedCard();
+        using var card = new SimulatedCard(capability: capability);
+        Assert.Equal(capability == 90 && dimension is (64 or 128),
+            WarpgroupAttention.Computes(card.Device.Target, dimension));
         Emulator.Configure("schedule", schedule);
         Emulator.Configure("async", completion);
         Step[] steps =

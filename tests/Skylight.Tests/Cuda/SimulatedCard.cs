@@ -1,3 +1,4 @@
+using System.Globalization;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
@@ -12,15 +13,19 @@ namespace Skylight.Tests.Cuda;
 /// </summary>
 internal sealed class SimulatedCard : IDisposable
 {
-    /// <summary>Makes the device; skips the calling test where the emulator was not built.</summary>
+    /// <summary>
+    /// Makes the device, of a compute capability (80 has no warpgroups); skips the calling test where the emulator was not built.
+    /// </summary>
     public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null,
-        long? memoryBytes = null, bool captureGraphs = true, string rounding = "same")
+        long? memoryBytes = null, bool captureGraphs = true, string rounding = "same",
+        int capability = 90)
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
         Emulator.Configure("rounding", rounding);
+        Emulator.Configure("capability", capability.ToString(CultureInfo.InvariantCulture));
         Device = new CudaDevice(new CudaDeviceOptions
         {
             Libraries = CudaLibraries.LoadSimulated(),
@@ -53,6 +58,7 @@ internal sealed class SimulatedCard : IDisposable
         Workspace.Dispose();
         Device.Dispose();
         Emulator.Configure("rounding", "same");
+        Emulator.Configure("capability", "90");
     }
 }
 

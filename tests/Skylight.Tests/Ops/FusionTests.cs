@@ -178,6 +178,30 @@ public class FusionTests
         }
     }
 
+    [Theory]
+    [InlineData("nobody else", true)]
+    [InlineData("output", false)]
+    [InlineData("reader", false)]
+    // The activation is of the unrounded product.
+    [InlineData("type", false)]
+    public void A_product_that_others_see_or_that_has_another_type_is_kept(string other, bool isFused)
+    {
+        foreach (Op activation in (Op[])[new Gelu(), new SwiGlu()])
+        {
+            var graph = new Graph();
+            Value x = graph.Input("x", new TensorType(DataType.BFloat16, new Shape(3, 8))),
+                weight = graph.Input("weight", new TensorType(DataType.BFloat16, new Shape(4, 8), Storage.Weight)),
+                product = graph.Add(new MatMul(other == "type" ? DataType.Float32 : null), x, weight);
+            if (other == "output")
+                graph.Output("product", product);
+            if (other == "reader")
+                graph.Output("other", graph.Add(new Silu(), product));
+            graph.Output("y", graph.Add(activation, product));
+            Assert.Equal(isFused ? 1 : 0, graph.Fuse(FusionRules.AfterDifferentiation));
+            Assert.Equal(isFused, graph.Nodes.Any(node => node.Op is MatMulActivation));
+        }
+    }
+
     /// <summary>Runs a graph and its fused twin, forward and backward.</summary>
     private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build,
         params int[][] shapes)
