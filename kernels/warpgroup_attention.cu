@@ -11,7 +11,7 @@
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: q, k, v, out and logSumExp once.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of which setmaxnreg
 // leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main loop, 64 keys, has 440
-// instructions for 12 wgmma where D = 128 (CAUSAL), 383 for 8 where D = 64; 64 to 100 of them hide keys, in blocks that
+// instructions for 12 wgmma where D = 128 (CAUSAL), 382 for 8 where D = 64; 64 to 100 of them hide keys, in blocks that
 // need it.
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"

@@ -25,7 +25,7 @@
 // FLOPs: 10·D per pair of query and visible key and head. Bytes: all operands once, and query_sums for every 128 keys.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of which setmaxnreg
 // leaves 24 to those who copy and gives 240 to those who multiply; no spills. A pass of the main loop, 64 queries, has
-// 631 instructions for 32 wgmma where D = 128, 503 for 24 where D = 64, and shared memory is busy for 105 and 110 % of
+// 536 instructions for 32 wgmma where D = 128, 470 for 24 where D = 64, and shared memory is busy for 105 and 110 % of
 // the time of the tensor cores (keys and values of narrow heads lie in registers; in wide ones these are the sums').
 // Decided against: the scores of the next step before this one's are done (C7514: wgmma serialized). 32 registers more
 // for those who copy took so many from the others that wgmma was serialized (C7512): that is why statistics have a warp
@@ -181,6 +181,10 @@ __device__ __forceinline__ void copy_statistics(const Shared& shared, const Work
 
 // Adds what the warpgroups leave in shared memory to the sums in global memory, in turn; by one lane. The tile after
 // this one in its sequence stands before it in the plan, `later` places in `progress`.
+// That a step is done is said a step later, when its sums have long been written: nobody stands still for that. A tile
+// whose turn has not come first says all that it has done, so what others wait for is never kept back by one that waits
+// itself. (Kept back until the tile's end it would lock nobody either: tiles wait for smaller tickets only, and of
+// those that are not through, the smallest waits for nobody.)
 __device__ __forceinline__ void add_queries(const Shared& shared, const Work& work, float* query_sums, int blocks,
                                             int* progress, int later) {
     const bool has_later = work.tile.first + tile_keys < work.tile.rows;
@@ -188,14 +192,22 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
     // Steps of the tile after this one: how many it is known to have done, and how many this one needs. It walks the
     // same blocks but, in causal attention, the first two of each head.
     int done = 0, needed = 0;
+    int published = 0;
+    const auto publish = [&](int steps) {
+        if (published == steps)
+            return;
+        published = steps;
+        fence_proxy_async_global();
+        fence_device();
+        atomicExch(progress, steps);
+    };
     for (int step = 0; step < work.steps(); step++, cursor.advance(work)) {
         const bool adds = has_later && (!CAUSAL || cursor.first >= work.tile.first + tile_keys);
-        if (adds) {
-            needed++;
-            while (done < needed) {
-                done = atomicAdd(progress - later, 0);
-                if (done < needed)
-                    __nanosleep(32);
+        if (adds && done < ++needed) {
+            while ((done = atomicAdd(progress - later, 0)) < needed) {
+                tma_store_wait<0>();
+                publish(step);
+                __nanosleep(32);
             }
             fence_device();
             fence_proxy_async_global();
@@ -215,11 +227,11 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
 #pragma unroll
         for (int group = 0; group < consumers; group++)
             mbarrier_arrive(shared.sums_empty(group));
-        tma_store_wait<0>();
-        fence_proxy_async_global();
-        fence_device();
-        atomicExch(progress, step + 1);
+        tma_store_wait<1>();
+        publish(step);
     }
+    tma_store_wait<0>();
+    publish(work.steps());
 }
 
 // 64 rows of a head as a left factor: in shared memory, or narrow heads in registers, which tensor cores then need not
@@ -326,7 +338,7 @@ struct KeyWalk {
         keys.load(shared.resident(0, group));
         values.load(shared.resident(1, group));
         TileRing<STAGES> ring;
-        const int steps = work.steps();
+        const int steps = uniform(work.steps());
         for (int step = 0, first = work.first_query(); step < steps; step++) {
             mbarrier_wait(shared.full(0, ring.stage), ring.parity);
             wgmma_fence();
@@ -486,7 +498,7 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     synchronize_block();
     // Each finds out anew what the block's work is: whatever lived across these branches would have to fit into the
     // registers of the smallest.
-    const int own_group = (int)threadIdx.x / group_threads;
+    const int own_group = uniform((int)threadIdx.x / group_threads);
     if (own_group == consumers) {
         decrease_registers<24>();
         const int ticket = shared.ticket(), own_warp = (int)threadIdx.x % group_threads / 32;

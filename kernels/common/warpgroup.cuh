@@ -24,6 +24,10 @@ struct TileRing {
     }
 };
 
+// A value that the whole warp has alike, of which the compiler then knows it: what loops count by it, stages and
+// descriptors, lies in the registers of the scalar unit, where wgmma wants it.
+__device__ __forceinline__ int uniform(int value) { return shuffle_index(value, 0); }
+
 // Lane q of every four gets the words q of the four lanes, in their order.
 __device__ __forceinline__ void exchange(unsigned int (&words)[4]) {
     const int lane = lane_index();

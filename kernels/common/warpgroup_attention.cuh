@@ -7,6 +7,13 @@
 // their heads a panel with a swizzle of 128 bytes. Warpgroups of 64 rows consume them. Queries and p are left factors
 // in registers, so tensor cores read no tile twice for a group. A group issues the scores of the next block, then the
 // output of this one, and softens the scores while the output is multiplied; two groups do so in turn.
+//
+// Decided against: a softmax over 128 keys at a time, as the fastest published kernels have it (half the turns, maxima
+// and corrections). By NVRTC 12.4, for 128 keys, causal: where D = 64, 671 instructions instead of 764, prefill 671 of
+// 778, decode 656 of 748, but exponentials and conversions are the bound there, and take 98 cycles instead of 100 for
+// 64 keys. Where D = 128, tensor cores are the bound before and after; with queries in registers wgmma is serialized
+// (C7512, in training and decoding), with queries in shared memory it takes 751 instead of 880, decode 744 of 854, a
+// stage less (32 KiB of queries beside 68 KiB of earlier spans), and 8 to 16 bytes spill.
 #pragma once
 
 #include "common/attention_walk.cuh"
@@ -382,7 +389,7 @@ __device__ __forceinline__ void attend(const Pipeline& pipeline, const Queries& 
     float4* earlier = pipeline.kept() + threadIdx.x;
     GroupWalk<Pipeline, false, consumers> walk(pipeline, queries, group, own_first, scale);
     bool joins = false;
-    walk.run(0, divide_up(seen, attention_block), end, [&] {
+    walk.run(0, uniform(divide_up(seen, attention_block)), end, [&] {
         walk.sums.add_lanes();
         if (joins)
             walk.sums.template join<threads>(earlier, scale);
@@ -402,8 +409,8 @@ __device__ __forceinline__ void attend_tile(const Pipeline& pipeline, const Quer
     if (threadIdx.x == 0)
         pipeline.initialize(consumers * group_threads / 32);
     synchronize_block();
-    const int end = divide_up(queries.visible_to(queries.first + consumers * group_rows - 1), attention_block);
-    const int own_group = (int)threadIdx.x / group_threads;
+    const int end = uniform(divide_up(queries.visible_to(queries.first + consumers * group_rows - 1), attention_block));
+    const int own_group = uniform((int)threadIdx.x / group_threads);
     if (own_group == consumers) {
         decrease_registers<40>();
         if ((int)threadIdx.x % group_threads < 32)

@@ -30,8 +30,9 @@ __device__ __forceinline__ void prefetch_global(const void* source) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(source) : "memory");
 }
 
-// membar.gl: earlier writes of this thread are seen by the whole device before later ones.
-__device__ __forceinline__ void fence_device() { asm volatile("membar.gl;" ::: "memory"); }
+// fence.acq_rel.gpu: what this thread has written, or seen of others, comes before what it writes later by an atomic; and
+// what it reads later comes behind an atomic that it has read.
+__device__ __forceinline__ void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 // ld.shared.v2.f32 and ld.shared.v4.f32, st.shared.v2.f32 and st.shared.v4.f32: one access of 8 or 16 bytes. Here the
 // compiler makes them from the types; the host's compiler would take the members one by one.

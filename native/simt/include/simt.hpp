@@ -120,6 +120,7 @@ unsigned int simt_atomic_32(int kind, unsigned int* target, unsigned int value, 
 unsigned long long simt_atomic_64(int kind, unsigned long long* target, unsigned long long value, unsigned long long compare);
 float simt_atomic_add_float(float* target, float value);
 void simt_fence();
+void simt_fence_block();
 void simt_grid_wait();
 void simt_grid_launch_dependents();
 void simt_yield();
@@ -230,7 +231,7 @@ __forceinline__ int __all_sync(unsigned int mask, int predicate) { return simt_b
 __forceinline__ unsigned int __activemask() { return simt_active_mask(); }
 
 __forceinline__ void __threadfence() { simt_fence(); }
-__forceinline__ void __threadfence_block() { simt_fence(); }
+__forceinline__ void __threadfence_block() { simt_fence_block(); }
 __forceinline__ void __threadfence_system() { simt_fence(); }
 __forceinline__ void __nanosleep(unsigned int) { simt_yield(); }
 __forceinline__ void __trap() { simt_trap(); }

@@ -17,7 +17,7 @@ namespace simt {
 namespace {
 
 const char* verb(Access access) {
-    return access == Access::read ? "read" : access == Access::write ? "write" : "atomic update";
+    return access == Access::read ? "read" : access == Access::atomic ? "atomic update" : "write";
 }
 
 void shared_access(std::size_t position, const void* pointer, std::size_t bytes, Access access, const Site& site) {

@@ -10,6 +10,7 @@
 #include "report.hpp"
 #include "scheduler.hpp"
 #include "tensor_map.hpp"
+#include "visibility.hpp"
 
 namespace simt {
 
@@ -58,6 +59,11 @@ EncodedTensorMap check_map(const void* pointer, unsigned rank, const char* what,
 
 void check_rows(const TensorBox& box, Access access, const Site& site) {
     box.rows([&](unsigned, unsigned, unsigned bytes, const char* global) { check_global(global, bytes, 1, access, site); });
+}
+
+// What a store writes is there when its wait has come, and no fence before that makes it visible.
+void note_written(const void* global, std::size_t bytes, const Site& site) {
+    if (configuration().visibility) note_visibility(reinterpret_cast<std::uintptr_t>(global), bytes, Access::write, site);
 }
 
 // Returns the bytes that it brings.
@@ -181,9 +187,13 @@ SIMT_EXPORT void simt_tensor_store_2d(const void* map, unsigned shared, int x, i
     const Site site = call_site(__builtin_return_address(0));
     const TensorBox box(check_map(map, 2, "a tensor store", site), {x, y, 0, 0, 0});
     const SharedPlace place = check_place(shared, box.bytes(), tensor_alignment, "a tensor store", site);
-    check_rows(box, Access::write, site);
+    check_rows(box, Access::begun_write, site);
     issue_store(BulkStore{place.rank, place.offset, box.bytes(), [box, offset = place.offset](const char* window) { return box.read(window, offset); },
-                          [box](const std::vector<char>& data) { box.store(data); }, {}, false, site});
+                          [box, site](const std::vector<char>& data) {
+                              box.store(data);
+                              box.rows([&](unsigned, unsigned, unsigned count, const char* global) { note_written(global, count, site); });
+                          },
+                          {}, false, site});
 }
 
 SIMT_EXPORT void simt_bulk_store(void* global, unsigned shared, unsigned bytes, int adds) {
@@ -191,11 +201,13 @@ SIMT_EXPORT void simt_bulk_store(void* global, unsigned shared, unsigned bytes, 
     const char* const what = adds != 0 ? "a bulk addition" : "a bulk store";
     check_bulk_bytes(bytes, what, site);
     const SharedPlace place = check_place(shared, bytes, 16, what, site);
-    check_global(global, bytes, 16, Access::write, site);
+    if (adds != 0) check_global(global, bytes, 16, Access::read, site);
+    check_global(global, bytes, 16, Access::begun_write, site);
     issue_store(BulkStore{place.rank, place.offset, bytes, [=](const char* window) { return std::vector<char>(window + place.offset, window + place.offset + bytes); },
                           [=](const std::vector<char>& data) {
                               if (adds != 0) add_floats(static_cast<float*>(global), data);
                               else std::memcpy(global, data.data(), bytes);
+                              note_written(global, bytes, site);
                           },
                           {}, false, site});
 }

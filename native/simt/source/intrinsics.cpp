@@ -178,6 +178,9 @@ SIMT_EXPORT void simt_fence() {
     fence_visibility();
 }
 
+// What orders accesses within a block, and shows other blocks nothing.
+SIMT_EXPORT void simt_fence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
 SIMT_EXPORT void simt_grid_wait() { current_thread().waited = true; }
 
 SIMT_EXPORT void simt_grid_launch_dependents() {

@@ -11,7 +11,12 @@
 
 namespace simt {
 
-enum class Access : std::uint8_t { read, write, atomic };
+enum class Access : std::uint8_t {
+    read,
+    write,
+    atomic,
+    begun_write  // to global memory by the copy engine, which ends with a write later
+};
 
 // Which path an access takes: that of ordinary loads and stores, or that of tensor cores and the bulk copy engine. An ordinary write
 // is visible on the second only after fence.proxy.async.

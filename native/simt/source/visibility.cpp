@@ -72,9 +72,9 @@ void note_visibility(std::uintptr_t address, std::size_t bytes, Access access, c
     {
         const std::lock_guard<std::mutex> lock(guard);
         for (std::uintptr_t at = address / granule; at <= (address + bytes - 1) / granule; at++) {
-            if (access == Access::write) {
+            if (access != Access::read) {
                 writes[at] = Write{own, thread.warp->slot, thread.number, thread.warp->epoch, 0, 0};
-                pending[own].push_back(at);
+                if (access == Access::write) pending[own].push_back(at);
                 continue;
             }
             const auto found = writes.find(at);

@@ -219,7 +219,7 @@ public sealed class WarpgroupAttentionTests
     [InlineData(128, false)]
     public void Tiles_of_keys_add_to_a_query_in_turn(int dimension, bool isCausal)
     {
-        const string Begin = "int done = 0, needed = 0;", Turn = "while (done < needed) {";
+        const string Begin = "int done = 0, needed = 0;", Turn = "while ((done = atomicAdd(progress - later, 0)) < needed) {";
         // The tile that must be the first is late: all others could have added by then.
         const string Late = Begin + " for (int i = 0; !has_later && i < 20000; i++) __nanosleep(32);";
         using var kernels = new EmulatedKernels();
@@ -232,6 +232,68 @@ public sealed class WarpgroupAttentionTests
         byte[][] actual = batch.RunBackward(kernels, usesWarpgroups: true, unordered);
         Assert.NotEqual(expected[0], actual[0]);
         Assert.Equal(expected[1..], actual[1..]);
+    }
+
+    /// <summary>
+    /// A mistake in when a tile of keys says that a step is done, or in how another one learns it, and what the emulator says.
+    /// </summary>
+    public static TheoryData<string, string, string> TurnMistakes => new()
+    {
+        { "", "", "" },
+        { "fence_proxy_async_global(); fence_device(); atomicExch", "fence_proxy_async_global(); atomicExch", "no fence" },
+        // Said before it is written: in every step, at the end, and before the tile waits.
+        { "tma_store_wait<1>(); publish(step);", "publish(step + 1);", Early },
+        { "tma_store_wait<0>(); publish(work.steps());", "publish(work.steps()); " + Delay, Early },
+        { "while ((done = atomicAdd(progress - later, 0)) < needed) { tma_store_wait<0>();",
+            "publish(step); " + Delay + " while ((done = atomicAdd(progress - later, 0)) < needed) {", Early },
+        // Known without a fence, and not asked for at all.
+        { "fence_device(); fence_proxy_async_global();", "fence_proxy_async_global();", "has not come behind it" },
+        { "while ((done = atomicAdd(progress - later, 0)) < needed) {", "while (false) {", Early },
+    };
+
+    // Not written yet, or written and not seen.
+    private const string Early = "no fence|has not come behind it";
+
+    private const string Delay = "for (int i = 0; i < 20000; i++) __nanosleep(32);";
+
+    [Theory]
+    [MemberData(nameof(TurnMistakes))]
+    public void A_mistake_in_the_turns_of_the_gradient_is_found(string right, string wrong, string findings)
+    {
+        KernelSource source = right.Length == 0 ? KernelSource.Resource(Gradient)
+            : WarpgroupProductTests.Mistaken(Gradient, right, wrong);
+        using var kernels = new EmulatedKernels();
+        // Three tiles of keys: one that all others wait for, one that waits and is waited for, one that waits.
+        Emulator.Configure("workers", "3");
+        Emulator.Configure("visibility", "on");
+        try
+        {
+            foreach (Packed batch in (Packed[])
+            [
+                new(1, 1, 64, IsCausal: true, [0, 330], 330),
+                new(1, 1, 64, IsCausal: false, [0, 330], 330),
+            ])
+            {
+                if (findings.Length == 0)
+                {
+                    Assert.Contains(batch.RunBackward(kernels, usesWarpgroups: true, source)[0], value => value != 0);
+                    continue;
+                }
+
+                // In causal attention a tile is behind the one that it waits for, and may never have to wait.
+                string report = Record.Exception(() => batch.RunBackward(kernels, usesWarpgroups: true, source))?.Message ?? "";
+                if (report.Length == 0 && batch.IsCausal)
+                    continue;
+                Assert.Contains("warpgroup_attention_backward", report, StringComparison.Ordinal);
+                Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
+                return;
+            }
+        }
+        finally
+        {
+            Emulator.Configure("visibility", "off");
+            Emulator.Configure("workers", "2");
+        }
     }
 
     [Fact]

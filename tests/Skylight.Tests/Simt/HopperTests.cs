@@ -223,6 +223,51 @@ public sealed class HopperTests
     }
 
     [Theory]
+    [InlineData("bulk_store", "tma_store_wait<0>(); fence_device(); atomicExch(done, 1);", "")]
+    [InlineData("bulk_add", "tma_store_wait<0>(); fence_device(); atomicExch(done, 1);", "")]
+    [InlineData("bulk_store", "fence_device(); atomicExch(done, 1); tma_store_wait<0>();", "no fence and atomic of one thread")]
+    [InlineData("bulk_add", "fence_device(); tma_store_wait<0>(); atomicExch(done, 1);", "no fence and atomic of one thread")]
+    [InlineData("bulk_store", "tma_store_wait<0>(); fence_proxy_async_global(); atomicExch(done, 1);",
+        "no fence and atomic of one thread")]
+    public void WhatABulkStoreWritesIsVisibleByAFenceBehindItsWait(string store, string end, string finding)
+    {
+        using Emulator emulator = new();
+        Emulator.Configure("visibility", "on");
+        try
+        {
+            nint kernel = emulator.Kernel(Includes + $$"""
+                extern "C" __global__ void tell(float* sums, int* begun, int* done) {
+                    SHARED(memory);
+                    if (threadIdx.x != 0) return;
+                    reinterpret_cast<float4*>(memory)[0] = float4{1, 2, 3, 4};
+                    fence_proxy_async();
+                    if (atomicAdd(begun, 1) == 0) {
+                        {{store}}(sums, shared_address(memory), 16);
+                        tma_store_commit();
+                        {{end}}
+                    } else {
+                        while (atomicAdd(done, 0) < 1) __nanosleep(20);
+                        fence_device();
+                        bulk_add(sums, shared_address(memory), 16);
+                        tma_store_commit();
+                        tma_store_wait<0>();
+                    }
+                }
+                """, "tell");
+            ulong sums = emulator.Upload(new float[4]), begun = emulator.Upload(new int[1]), done = emulator.Upload(new int[1]);
+            Exception? exception = Record.Exception(() => emulator.Run(kernel, 2, 32, 64, sums, begun, done));
+            if (finding.Length == 0)
+                Assert.Equal([2f, 4, 6, 8], emulator.Download<float>(sums, 4));
+            else
+                Assert.Contains(finding, exception?.Message ?? "", StringComparison.Ordinal);
+        }
+        finally
+        {
+            Emulator.Configure("visibility", "off");
+        }
+    }
+
+    [Theory]
     [InlineData("bulk_store(out, base, 24)", "not a positive multiple of 16")]
     [InlineData("bulk_add(out + 1, base, 16)", "misaligned")]
     [InlineData("bulk_add(out, base, 512)", "out-of-bounds")]

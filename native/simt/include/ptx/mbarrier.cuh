@@ -11,7 +11,7 @@ __device__ __forceinline__ void fence_mbarrier_initialize() { simt_fence_memory_
 
 __device__ __forceinline__ void fence_proxy_async() { simt_fence_proxy(); }
 
-__device__ __forceinline__ void fence_proxy_async_global() { simt_fence(); }
+__device__ __forceinline__ void fence_proxy_async_global() { simt_fence_block(); }
 
 __device__ __forceinline__ void mbarrier_arrive(unsigned int barrier) { simt_memory_barrier_arrive(barrier, 0); }
 
