@@ -48,7 +48,7 @@ public sealed class QkvPagedAttentionTests
         bool isNormed, string schedule, string completion, int capability)
     {
         using var card = new SimulatedCard(capability: capability);
-        Assert.Equal(capability == 90 && dimension is (64 or 128),
+        Assert.Equal(capability == 90 && dimension is 64 or 128,
             WarpgroupAttention.Computes(card.Device.Target, dimension));
         Emulator.Configure("schedule", schedule);
         Emulator.Configure("async", completion);
