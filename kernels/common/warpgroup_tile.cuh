@@ -316,8 +316,7 @@ struct WarpgroupTile {
             cluster_wait();
         }
 
-        // From one lane, so that the assembler knows it to be the same for all: descriptors are then uniform registers.
-        const int group = shuffle_index((int)threadIdx.x / group_threads, 0);
+        const int group = uniform((int)threadIdx.x / group_threads);
         TileRing<Stages> ring;
         if (group == Consumers) {
             if constexpr (moves_registers)
