@@ -6,7 +6,7 @@
 #                                   matrix instructions, a generated answer, benchmarks of kernels, generation and GRPO steps, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
 # Results: RESULTS/*.json and *.log (default: results beside the script). What is a record is kept by: Skylight.Bench -- records RESULTS/cuda-kernels.json --idea TEXT --log RESULTS/kernels.log. Exit code 1 when parity, verify, bits or generation fails (larger shapes do not count); the rest runs all the same.
-# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training larger: all, in this order); SKYLIGHT_GPU_MODELS, the
+# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training larger clusters: all, in this order); SKYLIGHT_GPU_MODELS, the
 # shapes that are measured (internvl3-1b internvl3-8b; skylight init --help names the others): all parts take the first, larger is generation and training with the rest; SKYLIGHT_GPU_DEVICE (cuda:0);
 # SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540), and SKYLIGHT_GPU_COMMAND_SECONDS for each program (150). So the script itself can be tried without a GPU:
 #   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_SECONDS=3600 SKYLIGHT_GPU_COMMAND_SECONDS=1800 SKYLIGHT_GPU_PARTS="verify bits generate generation training" FOLDER/gpu.sh
@@ -48,7 +48,7 @@ within() {
 
 # What was asked for and must hold, but for which no time is left, does not hold.
 wants() {
-    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training larger} " == *" $1 "* ]] || return 1
+    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training larger clusters} " == *" $1 "* ]] || return 1
     [ "$(remaining)" -gt 5 ] && return 0
     echo "gpu.sh: no time is left for $1" >&2
     [[ " parity verify bits generate generation " != *" $1 "* ]] || failed=1
@@ -98,11 +98,6 @@ measure() {
     if wants kernels; then
         echo "== kernels"
         each=240 within "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
-        # The same products, each block for itself.
-        for run in matmul/record vocabulary_head/record; do
-            SKYLIGHT_CLUSTERS=off each=60 within "$bench" kernels --device "$device" --filter "$run" --output "$results/cuda-${run%/*}-without-clusters.json" 2>&1 |
-                tee "$results/${run%/*}-without-clusters.log"
-        done
     fi
     if wants torch && command -v python3 >/dev/null && within python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"
@@ -115,6 +110,13 @@ measure() {
         for model in ${models#"$first"}; do
             generation "$model"
             training "$model"
+        done
+    fi
+    if wants clusters; then
+        echo "== kernels, each block for itself"
+        for run in matmul/record vocabulary_head/record vocabulary_head_backward/record; do
+            SKYLIGHT_CLUSTERS=off each=60 within "$bench" kernels --device "$device" --filter "$run" --output "$results/cuda-${run%/*}-without-clusters.json" 2>&1 |
+                tee "$results/${run%/*}-without-clusters.log"
         done
     fi
     [ "$failed" -eq 0 ] && echo "gpu.sh: what was run of parity, verify, bits and generation holds" || echo "gpu.sh: parity, verify, bits or generation FAILED (see above and $results)"

@@ -16,8 +16,8 @@
 // FLOPs: 8·rows·columns·width. Bytes: hidden twice, weight and inner once; with one block per tile column, hidden again
 // from the second-level cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4: no spills; connector_statistics 64 registers (32 without
-// ALIGNED), connector_inner 122 (sm_90a: 118) with tile 128×64×32 and 162 with 64×64×64, ALIGNED; 194 without; with a
-// quantised weight 110–116 and 177 (sm_80). Rejected: 128×128×32, which takes 156, one block of 256 threads.
+// ALIGNED), connector_inner 122 (sm_90a: 118) with tile 128×64×32 and 152 with 64×64×64, ALIGNED; 194 without; with a
+// quantised weight 110–116 and 168–176 (sm_80). Rejected: 128×128×32, which takes 156, one block of 256 threads.
 #include "common/activation.cuh"
 #include "common/shared.cuh"
 #include "common/shuffled_tokens.cuh"

@@ -13,8 +13,8 @@
 // FLOPs: 2·rows·columns·inner. Bytes: x, the weight as it lies, and y once.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a, no spills in any of these; registers of a
 // thread with ALIGNED, by tile, over the formats that were compiled (4 and 8 bits, with and without zeros or minimums):
-//   16×16×128  16×32×64  16×64×64  32×16×128  32×64×64  64×64×64  128×128×32
-//          90     85–93     80–92        114       110   136–154  124–128 (at most 128, so that two blocks fit)
+//   16×16×128  16×32×64  16×64×64  32×16×128  32×64×64  64×32×64  128×128×32
+//      80–122     84–96     80–88    105–128   115–120    87–102  126–128 (at most 128, so that two blocks fit)
 // Decided without timing: codes wait in shared memory as they are, because what a loader holds in registers is one tile
 // ahead at most; the integers become floats by bit operations and a subtraction, without conversion instructions.
 #include "common/product_epilogue.cuh"

@@ -114,16 +114,18 @@ extern "C" __global__ void __launch_bounds__(bound_threads)
                   limbs[bin] + ((Weight)limbs[bins + bin] << 15) + ((Weight)limbs[2 * bins + bin] << 30));
     }
 
-    fence_device();
     synchronize_block();
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
+        fence_device();
         board->place = (int)atomicAdd(&own.bound.blocks, 1u) == row_blocks - 1;
+        fence_device();
+    }
+
     synchronize_block();
     if (board->place == 0)
         return;
 
     // The last block of the row: all others have added what they have.
-    fence_device();
     Weight* weights = reinterpret_cast<Weight*>(limbs);
     for (int bin = threadIdx.x; bin < bins; bin += bound_threads) {
         counts[bin] = (unsigned int)atomicExch(&own.counts[bin], 0);

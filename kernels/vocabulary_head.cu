@@ -18,9 +18,9 @@
 // ALIGNED 1: width is a multiple of 8.
 // FLOPs: 2·rows·vocabulary·width forward, three times as many backward. Bytes: hidden and weight once, 12 for every
 // 1024 logits; backward the chunk's gradients (2·rows·columns written and read twice) and dWeight beside.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: head_statistics 125 registers,
-// head_logit_gradients 123, head_hidden_gradient 128, head_weight_gradient 124 (ALIGNED 1), head_statistics with a
-// quantised weight 190–196, one block; no spills. The emulator counts no bank conflict in the products.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: head_statistics 128 registers,
+// head_logit_gradients 125, head_hidden_gradient 126, head_weight_gradient 124 (ALIGNED 1), head_statistics with a
+// quantised weight 190–212, one block; no spills. The emulator counts no bank conflict in the products.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/weight_product.cuh"

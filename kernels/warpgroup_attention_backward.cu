@@ -194,7 +194,8 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
     int done = 0, needed = 0;
     int published = 0;
     const auto publish = [&](int steps) {
-        if (published == steps)
+        // Nobody waits for the first tile of a sequence.
+        if (published == steps || work.tile.first == 0)
             return;
         published = steps;
         fence_proxy_async_global();

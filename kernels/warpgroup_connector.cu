@@ -28,6 +28,7 @@
 
 using Product = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, true>;
 using Tokens = SharedTile<Product::tile_rows, stage_inner>;
+static_assert(CLUSTER == 1 && PANELS == 1, "threads fill the stages of their own block");
 static_assert(CONSUMERS == 2 && ALIGNED != 0, "a producer of 128 threads reads 16 bytes at a time");
 
 // Eight elements as they lie in memory.

@@ -15,7 +15,8 @@
 // second-level cache, 48 KB, and 32 KB in clusters of two.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, x · weightᵀ in tiles of 128×256: 168 registers at
 // the launch, of which setmaxnreg leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main
-// loop has 47 instructions for four m64n256k16 (66 before descriptors were in uniform registers); in clusters of two 49.
+// loop has 47 instructions for four m64n256k16 (66 before descriptors were in uniform registers), in clusters of two
+// 49.
 // One consumer: 72 registers with 64 columns, 39 with 16; a pass of the latter has 72 instructions for eight
 // m64n16k16, which read 4 KiB of the weight, where a single panel had 78 for 2 KiB. For up to eight rows a
 // multiprocessor has 128 KiB of the weight in flight, four blocks of eight stages; for more rows 40 KiB (32 before).

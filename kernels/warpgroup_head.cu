@@ -11,13 +11,13 @@
 // hidden [tokens, width] has the rows with targets side by side, then zeros up to a multiple of 64 (target_rows.cu);
 // how many they are is known on the device only. Maps end where tokens, vocabulary, chunk and width do.
 // Launch: up to BLOCKS blocks for a multiprocessor, each taking tiles of 64·CONSUMERS × TILE_COLUMNS in turn, in
-// clusters of CLUSTER, which read the right factor once; threads and shared memory as the tile has them. A warp holds 16
-// rows of a tile with all their columns, so statistics need no shared memory.
+// clusters of CLUSTER, which read the right factor once; threads and shared memory as the tile has them. A warp holds
+// 16 rows of a tile with all their columns, so statistics need no shared memory.
 // FLOPs: 2·rows·vocabulary·width forward, three times as many backward. Bytes: hidden and weight once, 12 for every
 // 1024 logits; backward the chunk's gradients (2·rows·columns written and read twice) and dWeight beside.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, no spills: two consumers, 256 columns: 168
 // registers at the launch, as in warpgroup_gemm.cu, also in clusters of two; one consumer, 64 columns: head_statistics
-// 72, head_logit_gradients 104, the others 59.
+// 69, head_logit_gradients 102, the others 58.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/warpgroup_tile.cuh"
@@ -26,6 +26,7 @@
 using LogitTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, true, CLUSTER>;
 using HiddenTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, false, false, CLUSTER>;
 using WeightTile = WarpgroupTile<CONSUMERS, TILE_COLUMNS, STAGES, true, false, CLUSTER>;
+static_assert(PANELS == 1 && LEFT_ROWS == CONSUMERS * group_rows, "its tiles have whole left factors");
 static_assert(TILE_COLUMNS % slice_columns == 0 && segment_columns % TILE_COLUMNS == 0,
               "a tile holds slices of its rows, a segment tiles");
 

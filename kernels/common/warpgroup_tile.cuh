@@ -2,9 +2,9 @@
 // shared memory, and warpgroups multiply from there, with their sums in registers. result [rows, columns] = left [rows,
 // inner] · right [inner, columns].
 //
-// Every element of a result is one chain of wgmma steps of 16 inner indices, ascending, in stages of 64 that are filled
-// up with zeros, whatever the tile is. wgmma may round otherwise than mma.sync, so who multiplies a weight by one must
-// never use the other for it (docs/cuda.md, "Deterministic mode").
+// Every element of a result is one chain of wgmma steps of 16 inner indices, ascending, in stages of 64·PANELS that are
+// filled up with zeros, which change no sum, whatever the tile is. wgmma may round otherwise than mma.sync, so who
+// multiplies a weight by one must never use the other for it (docs/cuda.md, "Deterministic mode").
 // left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows
 // or columns of a tile where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a
 // smaller box leaves of a tile holds anything, and makes rows or columns that nobody reads.
@@ -196,7 +196,6 @@ struct ResultTiles {
 template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight, int Cluster = 1,
           int Panels = 1, int LeftRows = Consumers* group_rows>
 struct WarpgroupTile {
-    static constexpr int cluster = Cluster;
     static constexpr int tile_rows = Consumers * group_rows;
     static constexpr int tile_columns = TileColumns;
     // Two consumers need more registers than a third of all, so the producer is a warpgroup that gives its own to them.
@@ -230,7 +229,7 @@ struct WarpgroupTile {
             tma_prefetch(right);
         }
 
-        // By all threads of the block, before any other; nothing is read or written before it.
+        // By all threads of the block, before any other; nothing is read or written before it, unless they have waited.
         __device__ __forceinline__ void start() const {
             grid_wait();
             grid_launch_dependents();
@@ -293,7 +292,7 @@ struct WarpgroupTile {
     template <class Copies, class Tiles, class Begin, class Finish>
     static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner,
                                                          const Tiles& tiles, const Begin& begin, const Finish& finish) {
-        // A stage is full when its bytes have arrived, and empty when every warp of the cluster's consumers has left it.
+        // A stage is full when its bytes have arrived, and empty when every warp of the cluster's consumers left it.
         const unsigned int stages = shared_address(shared);
         const unsigned int full = stages + Stages * stage_bytes, empty = full + Stages * 8;
         const int count = divide_up(inner, Panels * stage_inner);

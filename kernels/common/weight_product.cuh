@@ -43,7 +43,8 @@ struct QuantizedTile {
     // Begins to bring it into the second-level cache.
     static __device__ __forceinline__ void prefetch(const QuantizedWeight& weight, int first_output, int first_input) {
         for_each_piece(weight, first_output, first_input, [](int piece, const unsigned char* source, bool inside) {
-            if (inside && piece % 8 == 0)
+            // Of codes eight pieces lie in a row; of scales and offsets as few as there are outputs.
+            if (inside && (piece >= chunks * Outputs || piece % 8 == 0))
                 prefetch_global(source);
         });
     }

@@ -30,8 +30,9 @@ __device__ __forceinline__ void prefetch_global(const void* source) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(source) : "memory");
 }
 
-// fence.acq_rel.gpu: what this thread has written, or seen of others, comes before what it writes later by an atomic; and
-// what it reads later comes behind an atomic that it has read.
+// fence.acq_rel.gpu: what this thread has written, or seen of others, comes before what it writes later by an atomic;
+// and what it reads later comes behind an atomic that it has read. The atomic is this thread's own: other threads of
+// the block have a barrier before or behind it. It is no fence.sc.
 __device__ __forceinline__ void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 // ld.shared.v2.f32 and ld.shared.v4.f32, st.shared.v2.f32 and st.shared.v4.f32: one access of 8 or 16 bytes. Here the

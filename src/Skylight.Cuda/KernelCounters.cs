@@ -3,8 +3,8 @@ namespace Skylight.Cuda;
 /// <summary>
 /// Integers in a device's memory by which the blocks of a launch tell each other how far they are
 /// (<see cref="KernelLaunch.Counters"/>). They are zeros between launches: kernels find zeros and leave zeros, so that no
-/// launch has to be preceded by one that clears them, and all share the same, because a device runs one kernel after the
-/// other.
+/// launch has to be preceded by one that clears them, and all share the same, because kernels of the device's one stream
+/// use them one after the other: one that starts early only behind its wait.
 /// </summary>
 internal sealed class KernelCounters(CudaDevice device) : IDisposable
 {

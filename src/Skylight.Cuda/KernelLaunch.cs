@@ -27,7 +27,7 @@ public enum KernelArgumentKind
     /// <summary><c>const __grid_constant__ TensorMap</c>: an operand as the bulk copy engine reads it.</summary>
     TensorMap,
 
-    /// <summary>A pointer to integers that are zeros before and after every launch.</summary>
+    /// <summary>A pointer to integers that are zeros before and after every launch; of Skylight's own kernels.</summary>
     Counters,
 }
 

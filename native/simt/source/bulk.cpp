@@ -1,6 +1,7 @@
 // The bulk copy engine: loads that end on an mbarrier, stores that end with their group. Both read and write as late as they may.
 #include "bulk.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "access.hpp"
@@ -73,6 +74,10 @@ unsigned tensor_load(const void* pointer, unsigned rank, unsigned address, unsig
     const std::uint32_t key = barrier_key(barrier, "a tensor load", site);
     check_rows(box, Access::read, site);
     issue_load(place, box.bytes(), key, [box, offset = place.offset](char* window) { box.load(window, offset); }, site);
+    std::erase_if(current_thread().block->prefetches, [&](const PrefetchedBox& prefetched) {
+        return std::equal(prefetched.coordinates.begin(), prefetched.coordinates.end(), coordinates.begin()) &&
+               std::memcmp(prefetched.map.data(), pointer, prefetched.map.size()) == 0;
+    });
     return box.bytes();
 }
 
@@ -146,9 +151,13 @@ SIMT_EXPORT void simt_tensor_prefetch(const void* map) {
     check_map(map, decoded.rank, "prefetch.tensormap", site);
 }
 
-// There is no cache to fill, and nothing is read: it may come before grid_wait.
-SIMT_EXPORT void simt_tensor_prefetch_3d(const void* map, int, int, int) {
-    check_map(map, 3, "cp.async.bulk.prefetch.tensor", call_site(__builtin_return_address(0)));
+// There is no cache to fill, and nothing is read: it may come before grid_wait. The block must load the same box later.
+SIMT_EXPORT void simt_tensor_prefetch_3d(const void* map, int x, int y, int z) {
+    const Site site = call_site(__builtin_return_address(0));
+    check_map(map, 3, "cp.async.bulk.prefetch.tensor", site);
+    PrefetchedBox box{{}, {x, y, z}, site};
+    std::memcpy(box.map.data(), map, box.map.size());
+    current_thread().block->prefetches.push_back(box);
 }
 
 SIMT_EXPORT void simt_tensor_load_2d(unsigned shared, const void* map, unsigned barrier, int x, int y) {

@@ -163,6 +163,7 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
         }
         block.product_log.assign((warps + 3) / 4, {});
         block.register_limits.assign((warps + 3) / 4, 0);
+        block.prefetches.clear();
         std::fill_n(block.shared, launch.shared_bytes, static_cast<char>(0xFF));  // NaN in every floating type
         for (unsigned number = 0; number < warps; number++) {
             Warp& warp = block.first_warp[number];
@@ -271,6 +272,13 @@ void run_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             if (std::none_of(block.first_thread, block.first_thread + block.threads, [](const Thread& thread) { return thread.waited; })) {
                 fail(launch, CUDA_ERROR_LAUNCH_FAILED, describe(launch, *block.first_thread) +
                                                            ": the block ended without grid_wait, in a kernel that was started beside the one before it");
+                break;
+            }
+    if (worker.live == 0 && !launch.aborted.load())
+        for (const Block& block : worker.blocks)
+            if (!block.prefetches.empty()) {
+                fail(launch, CUDA_ERROR_LAUNCH_FAILED, "kernel '" + launch.kernel->name + "', " + describe(block.prefetches.front().site) +
+                                                           ": the block never loads the box that it prefetches here");
                 break;
             }
     if (worker.live == 0 && !launch.aborted.load() && !worker.bulk_loads.empty()) {

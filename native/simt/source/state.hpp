@@ -57,6 +57,13 @@ struct BulkLoad {
     Site site;
 };
 
+// A box of a tensor that a block has asked the second-level cache for, and not yet loaded.
+struct PrefetchedBox {
+    std::array<char, 128> map;
+    std::array<int, 3> coordinates;
+    Site site;
+};
+
 // A copy of the bulk engine out of shared memory.
 struct BulkStore {
     unsigned rank, offset, bytes;
@@ -176,6 +183,7 @@ struct Block {
     std::array<Barrier, 16> barriers;
     std::vector<std::vector<std::uint64_t>> product_log;  // per warpgroup: a hash of every wgmma, which its warps must agree on
     std::vector<unsigned> register_limits;                // per warpgroup, from setmaxnreg; 0: not set
+    std::vector<PrefetchedBox> prefetches;
 };
 
 struct Module;

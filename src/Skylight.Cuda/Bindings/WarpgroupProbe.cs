@@ -16,7 +16,7 @@ internal static class WarpgroupProbe
     /// <summary>Says whether kernels by warpgroups are wanted: <c>on</c> or <c>off</c>.</summary>
     public const string Variable = "SKYLIGHT_WARPGROUPS";
 
-    private const int Rows = 136, Columns = 264, Inner = 328;
+    private const int Rows = 136, Columns = 264, Inner = 1032;
 
     /// <summary>What <see cref="Variable"/> says; null where it is not set.</summary>
     /// <exception cref="ArgumentException">It says something else.</exception>
@@ -54,12 +54,16 @@ internal static class WarpgroupProbe
             device.Upload(MemoryMarshal.AsBytes(Random(2, Columns * Inner).AsSpan()), right);
             WarpgroupTile most = WarpgroupTile.Largest;
             int[] expected = Product(device, most, sourceOf(most), left, right, result);
-            foreach (WarpgroupTile tile in WarpgroupTile.All)
+            IEnumerable<WarpgroupTile> tiles = WarpgroupTile.All;
+            if (device.Target.UsesClusters)
+                tiles = tiles.Append(most with { Cluster = 2 });
+            foreach (WarpgroupTile tile in tiles)
             {
                 int[] found = tile == most ? expected : Product(device, tile, sourceOf(tile), left, right, result);
                 if (Differing(expected, found) is > 0 and var count)
                     return $"of {found.Length} elements, {count} have other bits in tiles of {tile.Columns} columns and " +
-                        $"{tile.LeftRows} rows than in those of {most.Columns} and {most.LeftRows}";
+                        $"{tile.LeftRows} rows{(tile.Cluster > 1 ? ", in clusters," : "")} than in those of {most.Columns} and " +
+                        $"{most.LeftRows}";
             }
 
             for (int row = 0; row < Rows / 2; row++)

@@ -111,6 +111,7 @@ public sealed class ConnectorKernelTests
         for (int run = 0; run < 4; run++)
         {
             // Queued, recorded, replayed. Every other time with other pictures.
+            Assert.Equal(run >= 2, executor.IsRecorded);
             Array[] values = data.Values(run % 2);
             for (int index = 0; index < inputs.Length; index++)
                 executor.Write<BFloat16>(inputs[index], (BFloat16[])values[index]);

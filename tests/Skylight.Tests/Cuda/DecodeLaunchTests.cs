@@ -77,7 +77,7 @@ public sealed partial class DecodeLaunchTests
                     int body = text.IndexOf($" {launch.EntryPoint}(const ", StringComparison.Ordinal),
                         end = text.IndexOf("extern \"C\"", body, StringComparison.Ordinal);
                     Assert.True(text[body..(end < 0 ? text.Length : end)].Contains("grid_wait();", StringComparison.Ordinal)
-                        || text.Contains("common/warpgroup_tile.cuh", StringComparison.Ordinal), launch.EntryPoint);
+                        || launch.EntryPoint is "warpgroup_product" or "warpgroup_connector_inner", launch.EntryPoint);
                     early.Add(launch.EntryPoint);
                 }
             }
@@ -96,6 +96,8 @@ public sealed partial class DecodeLaunchTests
     public static TheoryData<string, string> EarlyStarts => new()
     {
         { "grid_wait(); grid_launch_dependents(); y[threadIdx.x] = x[threadIdx.x];", "" },
+        // A prefetch reads nothing.
+        { "prefetch_global(x); grid_wait(); y[threadIdx.x] = x[threadIdx.x];", "" },
         { "y[threadIdx.x] = x[threadIdx.x]; grid_wait();", "read of global memory before grid_wait" },
         { "y[threadIdx.x] = 1.0f; grid_wait();", "write of global memory before grid_wait" },
         { "if (threadIdx.x == 0) grid_wait(); y[threadIdx.x] = x[threadIdx.x];",
@@ -111,7 +113,7 @@ public sealed partial class DecodeLaunchTests
     [MemberData(nameof(EarlyStarts))]
     public void A_kernel_that_does_not_wait_is_found(string body, string finding)
     {
-        string source = "#include \"ptx/grid.cuh\"\nextern \"C\" __global__ void early(const float* x, float* y) { " + body + " }";
+        string source = "#include \"ptx/grid.cuh\"\n#include \"ptx/memory.cuh\"\nextern \"C\" __global__ void early(const float* x, float* y) { " + body + " }";
         CudaBindings bindings = CudaBindings.Standard.With<HostOp>((_, kernel) =>
             kernel.Launch(new KernelSource("early.cu", source), "early", 2, 32).Input(0).Output(0).Programmatic());
         using var card = new SimulatedCard(bindings: bindings);

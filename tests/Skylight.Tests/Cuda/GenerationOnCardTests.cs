@@ -46,6 +46,11 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
     {
         // Also on a card whose two kinds of matrix instructions round differently; the model has weights for either.
         using SimulatedCard card = new(cacheFolder: kernels.Path, rounding: "own");
+        // What decoding alone and together, prefill and training choose are different tiles.
+        foreach ((int rows, string constant) in ((int, string)[])[(3, "LEFT_ROWS"), (20, "PANELS"), (600, "CLUSTER")])
+            Assert.Contains(constant, Assert.Single(CudaBindings.Standard.Describe(new MatMul(),
+                [new(DataType.BFloat16, new Shape(rows, 32)), new(DataType.BFloat16, new Shape(80, 32), Storage.Weight)],
+                card.Device.Target).Launches).Defines.Keys);
         using VisionLanguageModel model = Create(card);
         RequestRun[] together = Together(model, out int replayed);
         Assert.True(replayed > 0, "nothing was replayed");

@@ -51,8 +51,9 @@ public sealed class ProductActivationTests
                     Target = CudaTarget.Hopper with { MultiprocessorCount = 2 },
                 };
                 BFloat16[] expected = data.Plain(kernels);
-                foreach (WarpgroupTile tile in ((WarpgroupTile[])[.. WarpgroupTile.All, WarpgroupTile.Largest with { Cluster = 2 },
-                    WarpgroupTile.Small with { Cluster = 2 }]).Where(tile => rows <= tile.LeftRows || tile != WarpgroupTile.Few))
+                foreach (WarpgroupTile tile in ((WarpgroupTile[])[.. WarpgroupTile.All,
+                    WarpgroupTile.Largest with { Cluster = 2 }, WarpgroupTile.Small with { Cluster = 2 }])
+                    .Where(tile => rows <= tile.LeftRows || tile != WarpgroupTile.Few))
                     Assert.Equal(expected, data.Fused(kernels, (kernel, product) =>
                         MatMulBindings.QueueWarpgroups(kernel, product, DataType.BFloat16, tile)));
                 Assert.Equal("warpgroup_product", Assert.Single(

@@ -26,7 +26,8 @@ public sealed class WarpgroupProductTests
         using var kernels = new EmulatedKernels();
         Emulator.Configure("schedule", schedule);
         Emulator.Configure("async", mode);
-        foreach ((int rows, int columns, int inner) in ((int, int, int)[])[(5, 24, 8), (8, 40, 1304), (72, 280, 200), (136, 16, 600)])
+        foreach ((int rows, int columns, int inner) in ((int, int, int)[])[(5, 24, 8), (8, 40, 1304), (72, 280, 200),
+            (136, 16, 600)])
         {
             foreach ((bool transposeLeft, bool transposeRight) in ((bool, bool)[])[(false, true), (false, false),
                 (true, false), (true, true)])
@@ -116,18 +117,62 @@ public sealed class WarpgroupProductTests
             CudaBindings.Standard.Describe(new MatMul(), [Half(rows, inner), Weight(columns, inner)], target).Launches);
     }
 
-    [Fact]
-    public void Clusters_can_be_turned_off()
+    [Theory]
+    [InlineData(null, null, true)]
+    [InlineData("on", null, true)]
+    [InlineData("off", null, false)]
+    [InlineData("off", true, true)]
+    [InlineData("on", false, false)]
+    public void Clusters_can_be_turned_off_by_a_variable_which_options_precede(string? variable, bool? option, bool isUsed)
     {
-        foreach (bool? wanted in (bool?[])[null, true, false])
+        const string Variable = "SKYLIGHT_CLUSTERS";
+        string? before = Environment.GetEnvironmentVariable(Variable);
+        Environment.SetEnvironmentVariable(Variable, variable);
+        try
         {
             using var card = new CudaDevice(new CudaDeviceOptions
             {
                 Libraries = CudaLibraries.LoadSimulated(),
                 CacheFolder = "",
-                Clusters = wanted,
+                Clusters = option,
             });
-            Assert.Equal(wanted ?? true, card.Target.UsesClusters);
+            Assert.Equal(isUsed, card.Target.UsesClusters);
+            KernelLaunch launch = Assert.Single(CudaBindings.Standard.Describe(new MatMul(),
+                [Half(264, 72), Weight(256, 72)], card.Target).Launches);
+            Assert.Equal(new Dim3(isUsed ? 2 : 1), launch.ClusterSize);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(Variable, before);
+        }
+    }
+
+    [Fact]
+    public void A_recorded_graph_repeats_clusters()
+    {
+        const int Rows = 264, Columns = 256, Inner = 72;
+        TensorType[] types = [Half(Rows, Inner), Weight(Columns, Inner)];
+        List<BFloat16[]> expected = [];
+        using (var kernels = new EmulatedKernels())
+        {
+            for (int run = 0; run < 4; run++)
+                expected.Add(kernels.Run<BFloat16>(new MatMul(), types,
+                    CudaTarget.Hopper with { MultiprocessorCount = 4, UsesClusters = false },
+                    Random(run, Rows * Inner), Random(run + 100, Columns * Inner)));
+        }
+
+        using var card = new SimulatedCard();
+        Assert.Equal(new Dim3(2), Assert.Single(
+            CudaBindings.Standard.Describe(new MatMul(), types, card.Device.Target).Launches).ClusterSize);
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new MatMul(), types);
+        for (int run = 0; run < 4; run++)
+        {
+            // Queued, recorded, replayed.
+            Assert.Equal(run >= 2, executor.IsRecorded);
+            executor.Write<BFloat16>(inputs[0], Random(run, Rows * Inner));
+            executor.Write<BFloat16>(inputs[1], Random(run + 100, Columns * Inner));
+            executor.Run(TestContext.Current.CancellationToken);
+            Assert.Equal(expected[run], executor.Read<BFloat16>(outputs[0]));
         }
     }
 
@@ -290,6 +335,9 @@ public sealed class WarpgroupProductTests
         { "expect(barrier, loaded_bytes)", "expect(barrier, loaded_bytes + 16)", "misses 16 bytes" },
         // A descriptor that does not say how the engine laid the tile out.
         { "swizzle_128 = 1;", "swizzle_128 = 2;", "" },
+        // Factors that are read before whoever makes them has ended, and prefetches of what is another block's.
+        { "copies.start();", "", "before grid_wait" },
+        { "copies.prefetch_right(column, first, matrix);", "copies.prefetch_right(column + 8, first, matrix);", "never loads the box" },
     };
 
     [Theory]
@@ -328,6 +376,7 @@ public sealed class WarpgroupProductTests
         { "expect(barrier, loaded_bytes)", "expect(barrier, loaded_bytes - 4096)", "no wait covers that copy|misses -" },
         { "tile += own * stage_inner * 2;", "", "may still be filling it" },
         { "first += own;", "", "" },
+        { "first += Blocks == 1 ? 0 : (int)cluster_rank() * extent;", "", "never loads the box" },
         // A barrier that the other block does not know of yet, by a barrier of the block or without a fence.
         { "cluster_arrive_relaxed(); cluster_wait();", "synchronize_block();", "are no initialised mbarrier|not ordered by any barrier" },
         { "fence_mbarrier_initialize();", "", "not ordered by any barrier" },

@@ -8,7 +8,7 @@ __device__ __forceinline__ uint4 load_streaming(const void* source) { return *st
 __device__ __forceinline__ void store_streaming(void* target, uint4 value) { *static_cast<uint4*>(target) = value; }
 
 // There is no cache to fill, and nothing is read.
-__device__ __forceinline__ void prefetch_global(const void*) {}
+__device__ __forceinline__ void prefetch_global(const void* source) { (void)source; }
 
 __device__ __forceinline__ void fence_device() { simt_fence(); }
 
