@@ -74,10 +74,12 @@ unsigned tensor_load(const void* pointer, unsigned rank, unsigned address, unsig
     const std::uint32_t key = barrier_key(barrier, "a tensor load", site);
     check_rows(box, Access::read, site);
     issue_load(place, box.bytes(), key, [box, offset = place.offset](char* window) { box.load(window, offset); }, site);
-    std::erase_if(current_thread().block->prefetches, [&](const PrefetchedBox& prefetched) {
+    std::vector<PrefetchedBox>& prefetches = current_thread().block->prefetches;
+    const auto is_this = [&](const PrefetchedBox& prefetched) {
         return std::equal(prefetched.coordinates.begin(), prefetched.coordinates.end(), coordinates.begin()) &&
                std::memcmp(prefetched.map.data(), pointer, prefetched.map.size()) == 0;
-    });
+    };
+    prefetches.erase(std::remove_if(prefetches.begin(), prefetches.end(), is_this), prefetches.end());
     return box.bytes();
 }
 

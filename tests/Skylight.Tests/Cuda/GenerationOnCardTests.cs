@@ -1,7 +1,9 @@
+using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
+using Skylight.Tensors;
 using Skylight.Tests.Generation;
 using Skylight.Tests.Models;
 using Skylight.Tests.Simt;

@@ -280,8 +280,11 @@ public sealed class WarpgroupAttentionTests
                     continue;
                 }
 
-                // In causal attention a tile is behind the one that it waits for, and may never have to wait.
-                string report = Record.Exception(() => batch.RunBackward(kernels, usesWarpgroups: true, source))?.Message ?? "";
+                // In causal attention a tile is behind the one that it waits for, and may never have to wait. Else somebody
+                // must come at the wrong moment, for which a busy machine may need a few runs.
+                string report = "";
+                for (int run = 0; run < (batch.IsCausal ? 1 : 8) && report.Length == 0; run++)
+                    report = Record.Exception(() => batch.RunBackward(kernels, usesWarpgroups: true, source))?.Message ?? "";
                 if (report.Length == 0 && batch.IsCausal)
                     continue;
                 Assert.Contains("warpgroup_attention_backward", report, StringComparison.Ordinal);
