@@ -13,19 +13,23 @@ namespace Skylight.Tests.Cuda;
 /// </summary>
 internal sealed class SimulatedCard : IDisposable
 {
+    private readonly bool _hasOwnCapability;
+
     /// <summary>
     /// Makes the device, of a compute capability (80 has no warpgroups); skips the calling test where the emulator was not built.
     /// </summary>
     public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null,
         long? memoryBytes = null, bool captureGraphs = true, string rounding = "same",
-        int capability = 90)
+        int? capability = null)
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
         Emulator.Configure("rounding", rounding);
-        Emulator.Configure("capability", capability.ToString(CultureInfo.InvariantCulture));
+        if (capability is { } given)
+            Emulator.Configure("capability", given.ToString(CultureInfo.InvariantCulture));
+        _hasOwnCapability = capability is not null;
         Device = new CudaDevice(new CudaDeviceOptions
         {
             Libraries = CudaLibraries.LoadSimulated(),
@@ -58,7 +62,8 @@ internal sealed class SimulatedCard : IDisposable
         Workspace.Dispose();
         Device.Dispose();
         Emulator.Configure("rounding", "same");
-        Emulator.Configure("capability", "90");
+        if (_hasOwnCapability)
+            Emulator.Configure("capability", "90");
     }
 }
 
