@@ -103,7 +103,8 @@ void simt_tensor_prefetch(const void* map);
 void simt_tensor_prefetch_3d(const void* map, int x, int y, int z);
 void simt_tensor_load_2d(unsigned int shared, const void* map, unsigned int barrier, int x, int y);
 void simt_tensor_load_3d(unsigned int shared, const void* map, unsigned int barrier, int x, int y, int z);
-void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, unsigned int rank, int x, int y, int z, unsigned int blocks);
+void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, unsigned int rank, int x, int y, int z,
+                                unsigned int blocks);
 void simt_bulk_load(unsigned int shared, const void* global, unsigned int bytes, unsigned int barrier);
 void simt_tensor_store_2d(const void* map, unsigned int shared, int x, int y);
 void simt_bulk_store(void* global, unsigned int shared, unsigned int bytes, int adds);

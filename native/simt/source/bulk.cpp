@@ -68,7 +68,8 @@ void note_written(const void* global, std::size_t bytes, const Site& site) {
 }
 
 // Returns the bytes that it brings.
-unsigned tensor_load(const void* pointer, unsigned rank, unsigned address, unsigned barrier, const std::array<int, 5>& coordinates, const Site& site) {
+unsigned tensor_load(const void* pointer, unsigned rank, unsigned address, unsigned barrier, const std::array<int, 5>& coordinates,
+                     const Site& site) {
     const TensorBox box(check_map(pointer, rank, "a tensor load", site), coordinates);
     const SharedPlace place = check_place(address, box.bytes(), tensor_alignment, "a tensor load", site);
     const std::uint32_t key = barrier_key(barrier, "a tensor load", site);
@@ -170,7 +171,8 @@ SIMT_EXPORT void simt_tensor_load_3d(unsigned shared, const void* map, unsigned 
     tensor_load(map, 3, shared, barrier, {x, y, z, 0, 0}, call_site(__builtin_return_address(0)));
 }
 
-SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, unsigned barrier, unsigned rank, int x, int y, int z, unsigned blocks) {
+SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, unsigned barrier, unsigned rank, int x, int y, int z,
+                                            unsigned blocks) {
     const Site site = call_site(__builtin_return_address(0));
     const auto count = static_cast<unsigned>(this_worker->blocks.size());
     if (blocks == 0 || blocks >> count != 0)
@@ -179,7 +181,8 @@ SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, un
     for (unsigned block = 0; block < count; block++) {
         if ((blocks >> block & 1) == 0) continue;
         const unsigned bytes =
-            tensor_load(map, rank, (block + 1) << 24 | (shared & 0xFFFFFF), (block + 1) << 24 | (barrier & 0xFFFFFF), {x, y, z, 0, 0}, site);
+            tensor_load(map, rank, (block + 1) << 24 | (shared & 0xFFFFFF), (block + 1) << 24 | (barrier & 0xFFFFFF), {x, y, z, 0, 0},
+                        site);
         if (is_read) this_worker->counters.bulk_load_bytes -= bytes;  // memory is read once, whoever gets it
         is_read = true;
     }

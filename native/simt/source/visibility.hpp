@@ -12,8 +12,8 @@ void begin_visibility();
 // An access of the running thread to global memory.
 void note_visibility(std::uintptr_t address, std::size_t bytes, Access access, const Site& site);
 
-// The running thread's atomic at that address is done: what other blocks' atomics there said before it is known from here on. (They are noted
-// before they are done.)
+// The running thread's atomic at that address is done: what other blocks' atomics there said before it is known from here on. (They
+// are noted before they are done.)
 void finish_atomic(const void* pointer);
 
 // A fence for the device by the running thread: for what it wrote itself, and what a barrier has shown it of the block's other threads.

@@ -113,7 +113,8 @@ public sealed partial class DecodeLaunchTests
     [MemberData(nameof(EarlyStarts))]
     public void A_kernel_that_does_not_wait_is_found(string body, string finding)
     {
-        string source = "#include \"ptx/grid.cuh\"\n#include \"ptx/memory.cuh\"\nextern \"C\" __global__ void early(const float* x, float* y) { " + body + " }";
+        string source = "#include \"ptx/grid.cuh\"\n#include \"ptx/memory.cuh\"\n" +
+            "extern \"C\" __global__ void early(const float* x, float* y) { " + body + " }";
         CudaBindings bindings = CudaBindings.Standard.With<HostOp>((_, kernel) =>
             kernel.Launch(new KernelSource("early.cu", source), "early", 2, 32).Input(0).Output(0).Programmatic());
         using var card = new SimulatedCard(bindings: bindings);
@@ -167,27 +168,18 @@ public sealed partial class DecodeLaunchTests
     public void Programmatic_launches_can_be_turned_off_by_a_variable_which_options_precede(string? variable, bool? option,
         bool isUsed)
     {
-        const string Name = "SKYLIGHT_PROGRAMMATIC_LAUNCH";
-        string? before = Environment.GetEnvironmentVariable(Name);
-        Environment.SetEnvironmentVariable(Name, variable);
-        try
+        using var set = new EnvironmentVariable("SKYLIGHT_PROGRAMMATIC_LAUNCH", variable);
+        using var card = new CudaDevice(new CudaDeviceOptions
         {
-            using var card = new CudaDevice(new CudaDeviceOptions
-            {
-                Libraries = CudaLibraries.LoadSimulated(),
-                CacheFolder = "",
-                ProgrammaticLaunch = option,
-            });
-            Assert.Equal(isUsed, card.Target.UsesProgrammaticLaunch);
-            TensorType[] types = [new(DataType.BFloat16, new Shape(4, 8)), new(DataType.BFloat16, new Shape(8))];
-            KernelLaunch launch = Assert.Single(
-                CudaBindings.Standard.Describe(new RmsNorm(1e-6f), types, card.Target).Launches);
-            Assert.Equal(isUsed, launch.IsProgrammatic);
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable(Name, before);
-        }
+            Libraries = CudaLibraries.LoadSimulated(),
+            CacheFolder = "",
+            ProgrammaticLaunch = option,
+        });
+        Assert.Equal(isUsed, card.Target.UsesProgrammaticLaunch);
+        TensorType[] types = [new(DataType.BFloat16, new Shape(4, 8)), new(DataType.BFloat16, new Shape(8))];
+        KernelLaunch launch = Assert.Single(
+            CudaBindings.Standard.Describe(new RmsNorm(1e-6f), types, card.Target).Launches);
+        Assert.Equal(isUsed, launch.IsProgrammatic);
     }
 
     private static string[] LaunchesOfALayer(LanguageModelKind kind, StepShape shape, string architecture)

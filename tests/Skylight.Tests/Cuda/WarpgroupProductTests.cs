@@ -125,26 +125,17 @@ public sealed class WarpgroupProductTests
     [InlineData("on", false, false)]
     public void Clusters_can_be_turned_off_by_a_variable_which_options_precede(string? variable, bool? option, bool isUsed)
     {
-        const string Variable = "SKYLIGHT_CLUSTERS";
-        string? before = Environment.GetEnvironmentVariable(Variable);
-        Environment.SetEnvironmentVariable(Variable, variable);
-        try
+        using var set = new EnvironmentVariable("SKYLIGHT_CLUSTERS", variable);
+        using var card = new CudaDevice(new CudaDeviceOptions
         {
-            using var card = new CudaDevice(new CudaDeviceOptions
-            {
-                Libraries = CudaLibraries.LoadSimulated(),
-                CacheFolder = "",
-                Clusters = option,
-            });
-            Assert.Equal(isUsed, card.Target.UsesClusters);
-            KernelLaunch launch = Assert.Single(CudaBindings.Standard.Describe(new MatMul(),
-                [Half(264, 72), Weight(256, 72)], card.Target).Launches);
-            Assert.Equal(new Dim3(isUsed ? 2 : 1), launch.ClusterSize);
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable(Variable, before);
-        }
+            Libraries = CudaLibraries.LoadSimulated(),
+            CacheFolder = "",
+            Clusters = option,
+        });
+        Assert.Equal(isUsed, card.Target.UsesClusters);
+        KernelLaunch launch = Assert.Single(CudaBindings.Standard.Describe(new MatMul(),
+            [Half(264, 72), Weight(256, 72)], card.Target).Launches);
+        Assert.Equal(new Dim3(isUsed ? 2 : 1), launch.ClusterSize);
     }
 
     [Fact]

@@ -15,9 +15,15 @@ __device__ __forceinline__ void tma_load_2d(unsigned int shared, const TensorMap
 
 __device__ __forceinline__ void tma_load_3d(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y, int z) { simt_tensor_load_3d(shared, map, barrier, x, y, z); }
 
-__device__ __forceinline__ void tma_load_2d_multicast(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y, unsigned short blocks) { simt_tensor_load_multicast(shared, map, barrier, 2, x, y, 0, blocks); }
+__device__ __forceinline__ void tma_load_2d_multicast(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y,
+                                                      unsigned short blocks) {
+    simt_tensor_load_multicast(shared, map, barrier, 2, x, y, 0, blocks);
+}
 
-__device__ __forceinline__ void tma_load_3d_multicast(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y, int z, unsigned short blocks) { simt_tensor_load_multicast(shared, map, barrier, 3, x, y, z, blocks); }
+__device__ __forceinline__ void tma_load_3d_multicast(unsigned int shared, const TensorMap* map, unsigned int barrier, int x, int y, int z,
+                                                      unsigned short blocks) {
+    simt_tensor_load_multicast(shared, map, barrier, 3, x, y, z, blocks);
+}
 
 __device__ __forceinline__ void bulk_load(unsigned int shared, const void* global, unsigned int bytes, unsigned int barrier) { simt_bulk_load(shared, global, bytes, barrier); }
 
